@@ -1,0 +1,52 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+MODEL ?= mobileclip_s1
+WEIGHTS ?= auto
+TOWER ?= both
+OUT ?= artifacts
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup export-all test test-slow lint format types bench lock schema clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml .python-version scripts/setup.sh
+	@scripts/setup.sh
+
+setup: $(READY)  ## bring in uv, Python 3.12 and every dependency, into .venv
+
+export-all: $(READY)  ## the main job: MODEL, WEIGHTS, TOWER, OUT, ARGS
+	@$(BIN)/mcconvert --model '$(MODEL)' --weights '$(WEIGHTS)' --tower '$(TOWER)' --out '$(OUT)' $(ARGS)
+
+test: $(READY)  ## all tests but the slow ones
+	$(BIN)/pytest $(ARGS)
+
+test-slow: $(READY)  ## the long suites: every model of the family
+	$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(READY)  ## ruff, and format check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(READY)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy converter
+
+bench: $(READY)  ## export time and memory, ours beside the bare library calls
+	$(BIN)/python -m converter.report.bench $(ARGS)
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	@scripts/setup.sh lock
+
+schema: $(READY)  ## write the manifest's JSON schema from the records
+	@$(BIN)/python -m converter.publishing.schema
+
+clean:  ## remove what exports made; the environment stays
+	@test ! -x $(BIN)/mcconvert || $(BIN)/mcconvert clean --out '$(OUT)' --yes
