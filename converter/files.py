@@ -1,0 +1,113 @@
+"""Files and folders as several rooms need them: hashed, stamped, linked into place, written all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TAG = ".mcconvert"
+"""Name of the file that marks a folder as ours; nothing without it is ever deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What tells cheaply whether a file changed since it was hashed."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def hash_path(path: Path) -> tuple[str, int]:
+    """(sha256, size in bytes) of a file; of a folder, of its sorted relative paths and their contents."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
+    digest, size = hashlib.sha256(), 0
+    for file in _files(path):
+        inner, inner_size = hash_path(file)
+        digest.update(f"{file.relative_to(path).as_posix()}\0{inner}\0".encode())
+        size += inner_size
+    return digest.hexdigest(), size
+
+
+def stamps(path: Path) -> tuple[Stamp, ...]:
+    """Stamps of a file, or of every file in a folder."""
+    if not path.exists():
+        return ()
+    base = path.parent
+    return tuple(
+        Stamp(path=file.relative_to(base).as_posix(), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
+        for file in ([path] if path.is_file() else _files(path))
+        for stat in [file.stat()]
+    )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the place, then rename: a reader sees the old bytes or the new ones, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def place(source: Path, destination: Path) -> None:
+    """Make `destination` the same file or folder as `source`: by hard links where the file system has them.
+
+    A file is replaced in one rename. A folder is replaced by two, with the old one kept until the new one is there.
+    """
+    if _same(source, destination):
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
+        fresh = Path(folder) / "new"
+        if source.is_dir():
+            shutil.copytree(source, fresh, copy_function=_link)
+        else:
+            _link(source, fresh)
+        if destination.is_dir() and not destination.is_symlink():
+            destination.rename(Path(folder) / "old")
+        fresh.replace(destination)
+
+
+@contextlib.contextmanager
+def tagged(folder: Path) -> Iterator[Path]:
+    """A folder that is ours and carries our tag."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tag = folder / TAG
+    if not tag.exists():
+        tag.write_text("made by mcconvert; 'mcconvert clean' may remove what is here\n", encoding="utf-8")
+    yield folder
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _link(source: str | Path, destination: str | Path) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, destination)
+
+
+def _same(source: Path, destination: Path) -> bool:
+    if source.is_dir() != destination.is_dir() or not destination.exists():
+        return False
+    ours = [(one.path.partition("/")[2], one.size_bytes, one.mtime_ns) for one in stamps(source)]
+    theirs = [(one.path.partition("/")[2], one.size_bytes, one.mtime_ns) for one in stamps(destination)]
+    return ours == theirs

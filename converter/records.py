@@ -1,0 +1,375 @@
+"""The frozen records that cross rooms.
+
+They hold data and no behaviour beyond what can be derived from their own fields. Importing this module must stay
+cheap: neither torch nor any converter is imported here. JSON in and out goes through `to_json` and `from_json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+Tower = Literal["image", "text"]
+Precision = Literal["fp32", "fp16", "int8"]
+Action = Literal["run", "verify", "reuse", "blocked"]
+Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
+WeightsKind = Literal["file", "hub", "seeded"]
+
+TOWERS: tuple[Tower, ...] = ("image", "text")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One named input or output of an artifact. A dimension is a size, or a name when it is dynamic ("batch")."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+    value_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a photograph becomes the image tower's input.
+
+    Resize the shortest side to `size` pixels, crop the centre square, scale to [0, 1], subtract `mean`, divide by
+    `std` (both per RGB channel).
+    """
+
+    size: int
+    resize: Literal["shortest"] = "shortest"
+    interpolation: Literal["bilinear", "bicubic"]
+    crop: Literal["center"] = "center"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    layout: str = "NCHW"
+    value_range: tuple[float, float]
+    inside_graph: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model as its YAML names it; nothing here was read from weights."""
+
+    id: str
+    family: str
+    title: str
+    source: str
+    hub_repo: str
+    hub_file: str
+    revision: str
+    sha256: str | None = None
+    license: str
+    license_url: str
+    towers: tuple[Tower, ...] = TOWERS
+    preprocessing: Preprocessing
+    context_length: int = 77
+    end_token: int = 49407
+    embed_dim: int
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights that a run uses. `path` is None for seeded weights, which have a seed instead."""
+
+    kind: WeightsKind
+    path: str | None = None
+    sha256: str
+    revision: str | None = None
+    seed: int | None = None
+    trained: bool
+    notice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How numbers are stored and computed. `sample_set` names the calibration data, None where none is needed."""
+
+    name: str
+    summary: str
+    precision: Precision
+    weight_bits: int
+    activation_bits: int | None = None
+    granularity: Literal["tensor", "channel"] = "channel"
+    sample_set: str | None = None
+    samples: int = 0
+    calibration_path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """A bound on one metric of a parity report, with the measured reason for it."""
+
+    metric: str
+    limit: float
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one step's process may use before it is stopped."""
+
+    seconds: float = 1800.0
+    memory_bytes: int = 12 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One conversion: a stage applied to a parent step's artifact. The id is `<tower>/<target>/<row>`."""
+
+    id: str
+    stage: str
+    tower: Tower
+    target: str
+    row: str
+    precision: Precision
+    parent: str | None
+    file_name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe | None = None
+    tolerances: tuple[Tolerance, ...] = ()
+    tie_margin: float = 0.0
+    size_reference: str | None = None
+    requested: bool = True
+    required: bool = True
+    not_required_because: str = ""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """What will happen to a step, and why. `key` is None while the parent's bytes are not known yet."""
+
+    step: Step
+    key: str | None
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file (or an .mlpackage folder) and what one must know to run it.
+
+    `sha256` of a folder is the hash of its sorted relative paths and their contents. A stage leaves `sha256` and
+    `size_bytes` to the pipeline. `notes` says what was applied that the file itself does not tell.
+    """
+
+    path: str
+    format: str
+    target: str
+    tower: Tower
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sha256: str = ""
+    size_bytes: int = 0
+    parent_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputParity:
+    """How far one output lies from the same output of the other side, over the whole sample set.
+
+    `centred_*` and `sqnr_db` are taken after subtracting the reference's mean embedding: what inputs have in common
+    says nothing about whether they can be told apart. `spread` is the reference's mean distance from that mean.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    max_abs: float
+    cosine_min: float
+    centred_cosine_min: float
+    centred_cosine_mean: float
+    sqnr_db: float
+    spread: float
+    worst_index: int
+    nonfinite: int
+    passed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingParity:
+    """Retrieval over the sample set, each sample a query against all others.
+
+    `top1` is the share of queries whose best match agrees, `top_k` the mean share of the reference's first k that
+    the candidate returns too (recall@k), both counting a swap within `tie_margin` of the reference's own scores as
+    agreement; `top_k_strict` forgives no tie.
+    """
+
+    queries: int
+    k: int
+    top1: float
+    top_k: float
+    top_k_strict: float
+    kendall_tau: float
+    score_diff_max: float
+    tie_margin: float
+    passed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureCheck:
+    """What was checked of a file that this machine cannot execute.
+
+    `tensors` counts the weight tensors that were found in the file and compared with the parent's, `max_abs` is the
+    largest difference beyond what the precision rounds away, `problems` what did not hold.
+    """
+
+    ops: int
+    tensors: int
+    max_abs: float
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """One comparison of a candidate with a reference or a parent on a named sample set.
+
+    `executed_by` says in words what ran the candidate. A file that could not be run here has `structure` in place
+    of `outputs`; one of the two is always there.
+    """
+
+    reference: str
+    candidate: str
+    sample_set: str
+    executed_by: str
+    outputs: tuple[OutputParity, ...] = ()
+    ranking: RankingParity | None = None
+    structure: StructureCheck | None = None
+    passed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """The end of one step. `failures` names every bound that was missed, with its figures."""
+
+    step_id: str
+    status: Status
+    action: Action
+    reason: str
+    requested: bool = True
+    required: bool = True
+    not_required_because: str = ""
+    artifact: Artifact | None = None
+    recipe: Recipe | None = None
+    vs_reference: ParityReport | None = None
+    vs_parent: ParityReport | None = None
+    failures: tuple[str, ...] = ()
+    size_ratio: float | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    tool_versions: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestModel:
+    """The model part of a manifest: all that a user of the files needs beside the files."""
+
+    id: str
+    family: str
+    source: str
+    license: str
+    license_url: str
+    embed_dim: int
+    context_length: int
+    logit_scale: float | None
+    trained: bool
+    normalized: bool
+    weights: Weights
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry:
+    """One published file: path relative to the manifest, with its verdict."""
+
+    step_id: str
+    target: str
+    tower: Tower
+    precision: Precision
+    format: str
+    path: str
+    sha256: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    recipe: Recipe | None
+    parent_sha256: str
+    status: Status
+    required: bool
+    not_required_because: str
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    tolerances: tuple[Tolerance, ...]
+    tie_margin: float
+    size_ratio: float | None
+    parity: ParityReport | None
+    parity_with_parent: ParityReport | None
+    tool_versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRef:
+    """A file beside the manifest."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestReference:
+    """What a tower's files are judged against, kept beside them so that they can be judged again anywhere.
+
+    `samples` holds the inputs, `embeddings` the unmodified PyTorch model's outputs, `module` the rewritten tower.
+    """
+
+    tower: Tower
+    sample_set: str
+    samples: FileRef
+    embeddings: FileRef
+    module: Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of `manifest.json`."""
+
+    schema_version: int
+    created_by: str
+    model: ManifestModel
+    references: tuple[ManifestReference, ...]
+    artifacts: tuple[ManifestEntry, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that the doctor looked at; `advice` is empty when it is well."""
+
+    name: str
+    seen: str
+    advice: str = ""
+
+
+def to_json(record: object) -> bytes:
+    """The record as indented, deterministic JSON with a closing newline. Non-finite floats become null."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def from_json[T](data: bytes, kind: type[T]) -> T:
+    """Read a record of `kind`.
+
+    Raises:
+        msgspec.DecodeError: the data is not JSON, or a field is missing or of the wrong type (the message names it).
+    """
+    return msgspec.json.decode(data, type=kind)
