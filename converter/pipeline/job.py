@@ -1,0 +1,58 @@
+"""What passes between the pipeline and a step's own process, as JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from converter.records import Artifact, ModelSpec, ParityReport, Step, Tower, Weights
+
+JOB = "job.json"
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFiles:
+    """Absolute paths of what the reference step made: inputs, embeddings, calibration inputs, rewritten tower."""
+
+    samples: str
+    embeddings: str
+    sample_set: str
+    tower: Artifact
+    calibration: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One step's work. All paths are absolute; `folder` is where results are written.
+
+    `make` builds an artifact and proves it, `prove` only runs and compares one that exists (`artifact`).
+    """
+
+    kind: Literal["make", "prove"]
+    step: Step
+    folder: str
+    threads: int
+    spec: ModelSpec | None = None
+    weights: Weights | None = None
+    images: str | None = None
+    calibration_images: str | None = None
+    parent: Artifact | None = None
+    parent_candidate: str | None = None
+    artifact: Artifact | None = None
+    reference: ReferenceFiles | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the process has to say. `error` is empty when all went well; its `exit_code` is the run's then."""
+
+    error: str = ""
+    exit_code: int = 0
+    artifact: Artifact | None = None
+    vs_reference: ParityReport | None = None
+    vs_parent: ParityReport | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+    tower: Tower | None = None

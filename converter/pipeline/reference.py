@@ -1,0 +1,177 @@
+"""The first step of every tower: what everything else is judged against, and what everything else is made from.
+
+1. Build the unmodified PyTorch model, load its weights (or awaken seeded ones), eval mode, float32.
+2. Write the parity samples and the calibration samples; embed the parity samples: the reference.
+3. Rewrite a copy of the tower, prove it equal to the reference, trace it, and script it where it can be.
+"""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.config import load_models
+from converter.errors import ParityError, UsageError, WeightsError
+from converter.files import hash_path
+from converter.models.samples import load_inputs, sample_set_name, write_samples
+from converter.parity.compare import compare
+from converter.parity.judge import MIN_SPREAD
+from converter.pipeline.job import Job, Outcome
+from converter.pipeline.prove import CANDIDATE, TOP_K, save_embeddings
+from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tower, Weights
+
+SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
+SCRIPTED = "tower.scripted.pt"
+EMBED_BATCH = 8
+INPUT_NAMES: Mapping[Tower, str] = {"image": "image", "text": "tokens"}
+
+
+def make(job: Job) -> Outcome:
+    """Do all of the above for one tower.
+
+    Raises:
+        WeightsError: the weights do not belong to this model.
+        ParityError: the reference cannot tell the samples apart, so that comparing with it would prove nothing.
+    """
+    import torch
+
+    from converter.models.checkpoint import logit_scale
+
+    if job.spec is None or job.weights is None:
+        message = "the reference step needs a model and weights"
+        raise WeightsError(message)
+    torch.set_num_threads(job.threads)
+    folder, tower, spec = Path(job.folder), job.step.tower, job.spec
+    _write_samples(job, spec, folder)
+    clip = _model(spec, job.weights, folder)
+    inputs = load_inputs(folder / SAMPLES)
+    with torch.inference_mode():
+        reference = _embed(_unmodified(clip, tower), inputs)
+    save_embeddings(folder / REFERENCE, {"embedding": reference})
+    report, artifact = _rewrite(job, spec, clip, inputs, reference)
+    _refuse_sleeping(report, spec)
+    return Outcome(
+        artifact=artifact, vs_reference=report, tower=tower, facts={"logit_scale": logit_scale(clip)},
+        files={"samples": SAMPLES, "calibration": CALIBRATION, "reference": REFERENCE, "candidate": CANDIDATE}
+        | ({"scripted": SCRIPTED} if (folder / SCRIPTED).exists() else {}),
+    )  # fmt: skip
+
+
+def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
+    tower = job.step.tower
+    images = Path(job.images) if job.images else None
+    calibration_images = Path(job.calibration_images) if job.calibration_images else None
+    write_samples(spec, tower, "parity", folder / SAMPLES, images_dir=images)
+    write_samples(spec, tower, "calibration", folder / CALIBRATION, images_dir=calibration_images)
+    shared = _shared(folder / SAMPLES, folder / CALIBRATION)
+    if shared:
+        message = (
+            f"{shared} of the calibration samples are parity samples too; a file must not be judged on what it was"
+            " calibrated on: give --calibration-images another folder"
+        )
+        raise UsageError(message)
+
+
+def _shared(one: Path, other: Path) -> int:
+    rows = [{row.tobytes() for array in load_inputs(path).values() for row in array} for path in (one, other)]
+    return len(rows[0] & rows[1])
+
+
+def _model(spec: ModelSpec, weights: Weights, folder: Path) -> Any:
+    """The unmodified model with its weights."""
+    from converter.models.checkpoint import load_weights
+    from converter.models.mobileclip import build
+    from converter.models.seeded import awaken
+
+    clip = build(spec)
+    if weights.kind != "seeded":
+        load_weights(clip, weights, spec, list(load_models().values()))
+        return clip.eval()
+    calibration = load_inputs(folder / CALIBRATION)
+    awaken(clip, calibration.get("image"), calibration.get("tokens"), weights.seed or 0)
+    return clip.eval()
+
+
+def _unmodified(clip: Any, tower: Tower) -> Any:
+    encode = clip.encode_image if tower == "image" else clip.encode_text
+    return lambda batch: encode(batch, normalize=True)
+
+
+def _embed(encode: Any, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """(n, embed_dim) float32 unit-length embeddings of the one input array."""
+    import torch
+
+    (array,) = inputs.values()
+    chunks = [torch.from_numpy(array[i : i + EMBED_BATCH]) for i in range(0, len(array), EMBED_BATCH)]
+    return np.concatenate([encode(chunk).float().numpy() for chunk in chunks])
+
+
+def _rewrite(
+    job: Job, spec: ModelSpec, clip: Any, inputs: Mapping[str, np.ndarray[Any, Any]], reference: np.ndarray[Any, Any]
+) -> tuple[ParityReport, Artifact]:
+    import torch
+
+    from converter.rewrites.tower import rewrite_tower, rewrites_of
+
+    folder, tower = Path(job.folder), job.step.tower
+    rewritten = rewrite_tower(clip, tower).eval()
+    with torch.inference_mode():
+        candidate = _embed(rewritten, inputs)
+    save_embeddings(folder / CANDIDATE, {"embedding": candidate})
+    report = compare(
+        {"embedding": reference}, {"embedding": candidate}, reference_name="PyTorch reference",
+        candidate_name=job.step.id, sample_set=sample_set_name(tower, len(candidate), job.images),
+        executed_by=f"PyTorch {torch.__version__} eager, CPU", k=TOP_K, tie_margin=job.step.tie_margin,
+    )  # fmt: skip
+    (array,) = inputs.values()
+    path = folder / job.step.file_name
+    _trace(rewritten, torch.from_numpy(array[:1]), path, folder / SCRIPTED)
+    sha256, size_bytes = hash_path(path)
+    return report, Artifact(
+        path=str(path), format="pytorch", target="pytorch", tower=tower, precision="fp32", sha256=sha256,
+        size_bytes=size_bytes, inputs=(_input_spec(spec, tower),), notes=tuple(rewrites_of(tower)),
+        outputs=(TensorSpec(name="embedding", shape=(1, reference.shape[1]), dtype="float32", layout="NC"),),
+    )  # fmt: skip
+
+
+def _trace(module: Any, example: Any, path: Path, scripted: Path) -> None:
+    """Trace, and script where the module allows it; a module that does not script is said in the log, not hidden."""
+    import torch
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        # the tracer's own check compares mangled names and fails on equal graphs (torch 2.14); parity is the check
+        torch.jit.trace(module, (example,), check_trace=False).save(str(path))
+        try:
+            torch.jit.script(module).save(str(scripted))
+        except Exception:
+            traceback.print_exc()
+            scripted.unlink(missing_ok=True)
+
+
+def _input_spec(spec: ModelSpec, tower: Tower) -> TensorSpec:
+    if tower == "text":
+        return TensorSpec(name="tokens", shape=(1, spec.context_length), dtype="int32", layout="NL")
+    pixels = spec.preprocessing
+    return TensorSpec(
+        name="image", shape=(1, 3, pixels.size, pixels.size), dtype="float32", layout="NCHW",
+        value_range=pixels.value_range,
+    )  # fmt: skip
+
+
+def _refuse_sleeping(report: ParityReport, spec: ModelSpec) -> None:
+    spread = report.outputs[0].spread
+    if spread < MIN_SPREAD:
+        message = (
+            f"{spec.id}: the reference cannot tell the samples apart (spread {spread:.4f}, at least {MIN_SPREAD} is"
+            " needed), so any file would look right; check the weights, or take images that differ"
+        )
+        raise ParityError(message)

@@ -1,0 +1,185 @@
+"""Judge files on disk again, from their manifest alone: hashes first, then every file is run once more."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from converter.errors import ConversionError, McconvertError, ParityError, UsageError
+from converter.files import hash_path, write_atomically
+from converter.parity.judge import judge
+from converter.pipeline.job import JOB, OUTCOME, Job, Outcome, ReferenceFiles
+from converter.pipeline.process import MemoryMeter, describe, run_worker
+from converter.pipeline.steps import reference_id
+from converter.records import (
+    Artifact,
+    FileRef,
+    Limits,
+    Manifest,
+    ManifestEntry,
+    ManifestReference,
+    StageResult,
+    Status,
+    Step,
+    from_json,
+    to_json,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings:
+    """How files are verified. `hashes_only` skips running them."""
+
+    jobs: int = 1
+    threads: int = 2
+    hashes_only: bool = False
+    finished: Callable[[StageResult], None] = lambda _result: None
+
+
+def verify(folder: Path, manifest: Manifest, settings: VerifySettings) -> list[StageResult]:
+    """A result for every file of the manifest, in its order.
+
+    A file whose bytes are not the ones that were judged fails by name and is not run.
+
+    Raises:
+        UsageError: the manifest lists no file.
+    """
+    if not manifest.artifacts:
+        message = f"{folder}: the manifest lists no file, so there is nothing to verify"
+        raise UsageError(message)
+    references = {one.tower: one for one in manifest.references}
+    stop = threading.Event()
+
+    def one(entry: ManifestEntry) -> StageResult:
+        begun = time.monotonic()
+        try:
+            result = _verify(folder, entry, references.get(entry.tower), settings, stop)
+        except McconvertError as error:
+            result = _result(entry, "FAILED", (str(error),), ParityError.exit_code)
+        result = dataclasses.replace(result, seconds=time.monotonic() - begun)
+        settings.finished(result)
+        return result
+
+    with ThreadPoolExecutor(max_workers=settings.jobs) as pool:
+        try:
+            return list(pool.map(one, manifest.artifacts))
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _verify(
+    folder: Path,
+    entry: ManifestEntry,
+    reference: ManifestReference | None,
+    settings: VerifySettings,
+    stop: threading.Event,
+) -> StageResult:
+    changed = _changed(folder, FileRef(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes))
+    if changed or reference is None:
+        return _broken(entry, changed or f"the manifest has no {entry.tower} reference")
+    for ref in (reference.samples, reference.embeddings, _file_of(reference.module)):
+        if changed := _changed(folder, ref):
+            return _broken(entry, f"{changed}; nothing can be judged against it")
+    if settings.hashes_only:
+        return _result(entry, entry.status, entry.failures, 6 if entry.failures else 0)
+    outcome = _run(folder, entry, reference, settings, stop)
+    if outcome.vs_reference is None:
+        return _result(entry, "FAILED", ("nothing was compared",), 6)
+    report, failures = judge(outcome.vs_reference, entry.tolerances, size_ratio=entry.size_ratio)
+    result = _result(entry, "FAILED" if failures else "PASSED", failures, 6 if failures else 0)
+    return dataclasses.replace(result, vs_reference=report)
+
+
+def _run(
+    folder: Path,
+    entry: ManifestEntry,
+    reference: ManifestReference,
+    settings: VerifySettings,
+    stop: threading.Event,
+) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="mcconvert-verify-") as scratch:
+        work = Path(scratch)
+        tower = _located(folder, reference.module)
+        job = Job(
+            kind="prove", step=_step(entry), folder=str(work), threads=settings.threads, parent=tower,
+            artifact=_located(folder, _artifact(entry)),
+            reference=ReferenceFiles(
+                samples=str(folder / reference.samples.path), embeddings=str(folder / reference.embeddings.path),
+                sample_set=reference.sample_set, tower=tower,
+            ),
+        )  # fmt: skip
+        write_atomically(work / JOB, to_json(job))
+        limits = Limits()
+        ended = run_worker(work, work / "log", limits, settings.threads, stop, MemoryMeter())
+        if ended.stopped == "interrupted":
+            raise KeyboardInterrupt
+        try:
+            outcome = from_json((work / OUTCOME).read_bytes(), Outcome)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConversionError(describe(ended, limits)) from error
+    if outcome.error:
+        raise ConversionError(outcome.error)
+    return outcome
+
+
+def _changed(folder: Path, ref: FileRef) -> str:
+    """Why a file is not the one that the manifest names; empty when it is."""
+    path = folder / ref.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return f"{ref.path} lies outside the manifest's folder"
+    if not path.exists():
+        return f"{ref.path} is missing"
+    sha256, size_bytes = hash_path(path)
+    if sha256 == ref.sha256:
+        return ""
+    if size_bytes != ref.size_bytes:
+        return f"{ref.path} has {size_bytes:,} bytes, the manifest says {ref.size_bytes:,}"
+    return f"{ref.path} was changed: sha256 {sha256[:12]}..., the manifest says {ref.sha256[:12]}..."
+
+
+def _located(folder: Path, artifact: Artifact) -> Artifact:
+    return dataclasses.replace(artifact, path=str((folder / artifact.path).resolve()))
+
+
+def _file_of(artifact: Artifact) -> FileRef:
+    return FileRef(path=artifact.path, sha256=artifact.sha256, size_bytes=artifact.size_bytes)
+
+
+def _artifact(entry: ManifestEntry) -> Artifact:
+    return Artifact(
+        path=entry.path, format=entry.format, target=entry.target, tower=entry.tower, precision=entry.precision,
+        inputs=entry.inputs, outputs=entry.outputs, sha256=entry.sha256, size_bytes=entry.size_bytes,
+        parent_sha256=entry.parent_sha256, notes=entry.notes,
+    )  # fmt: skip
+
+
+def _step(entry: ManifestEntry) -> Step:
+    return Step(
+        id=entry.step_id, stage="", tower=entry.tower, target=entry.target, row=entry.step_id.rpartition("/")[2],
+        precision=entry.precision, parent=reference_id(entry.tower), file_name=Path(entry.path).name,
+        tolerances=entry.tolerances, tie_margin=entry.tie_margin,
+    )  # fmt: skip
+
+
+def _broken(entry: ManifestEntry, why: str) -> StageResult:
+    """A file that is not the one that was judged decides the exit code even where its row is not required."""
+    return dataclasses.replace(_result(entry, "FAILED", (why,), ParityError.exit_code), required=True)
+
+
+def _result(entry: ManifestEntry, status: Status, failures: tuple[str, ...], exit_code: int) -> StageResult:
+    return StageResult(
+        step_id=entry.step_id, status=status, action="verify",
+        reason="files on disk", required=entry.required, not_required_because=entry.not_required_because,
+        artifact=_artifact(entry), recipe=entry.recipe, failures=failures, size_ratio=entry.size_ratio,
+        exit_code=exit_code, tool_versions=entry.tool_versions,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The output folder of one model: locked while a run writes to it, and where finished files get their names."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.errors import UsageError
+from converter.files import place, tagged
+from converter.records import ModelSpec, Step
+
+CACHE_VARIABLE = "MCCONVERT_CACHE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """`<out>/<model>/`, with the cache of steps in `<out>/.cache` or where MCCONVERT_CACHE says."""
+
+    out: Path
+    model: str
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self.out / self.model
+
+    @property
+    def logs(self) -> Path:
+        """One log a step: what third-party tools printed."""
+        return self.folder / "logs"
+
+    @property
+    def manifest(self) -> Path:
+        """The model's manifest."""
+        return self.folder / "manifest.json"
+
+    @property
+    def cache_root(self) -> Path:
+        """The store of finished steps."""
+        elsewhere = os.environ.get(CACHE_VARIABLE)
+        return Path(elsewhere) if elsewhere else self.out / ".cache"
+
+    def path_of(self, step: Step) -> Path:
+        """Where a step's file is for the user."""
+        return self.folder / step.target / step.file_name
+
+    def place(self, step: Step, source: Path) -> None:
+        """Give a finished file its name; the pytorch step's own file stays among the reference files."""
+        if step.target != "pytorch":
+            place(source, self.path_of(step))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run; the lock goes with the process, however that ends.
+
+        Raises:
+            UsageError: another run holds it, or it cannot be written.
+        """
+        try:
+            with tagged(self.folder), (self.folder / ".lock").open("a+") as lock:
+                _take(lock.fileno(), self.folder)
+                lock.truncate(0)
+                lock.write(str(os.getpid()))
+                lock.flush()
+                yield
+        except PermissionError as error:
+            message = f"cannot write to {error.filename or self.folder}: give --out another folder, or mend its rights"
+            raise UsageError(message) from error
+
+
+def _take(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = (folder / ".lock").read_text(encoding="utf-8").strip()
+        owner = f" (process {pid})" if pid else ""
+        message = f"another run{owner} is writing to {folder}: wait for it, or give --out another folder"
+        raise UsageError(message) from error
+
+
+def workspace_of(out: Path, spec: ModelSpec) -> Workspace:
+    """The workspace of a model below the output folder, absolute."""
+    return Workspace(out=out.expanduser().resolve(), model=spec.id)

@@ -1,0 +1,162 @@
+"""`manifest.json`: written last and atomically, read with every field checked.
+
+A run that makes only some rows keeps the entries of the others, as long as they were made from the same weights and
+their files are still the ones that were judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from converter import __version__
+from converter.errors import UsageError
+from converter.files import hash_path, write_atomically
+from converter.records import (
+    Manifest,
+    ManifestEntry,
+    ManifestModel,
+    ManifestReference,
+    ModelSpec,
+    StageResult,
+    Step,
+    Weights,
+    from_json,
+    to_json,
+)
+
+SCHEMA_VERSION = 1
+SCHEMA = "manifest.schema.json"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file, or in the folder that holds one.
+
+    Raises:
+        UsageError: there is none, or it is not a manifest; the message names the field.
+    """
+    file = path / "manifest.json" if path.is_dir() else path
+    try:
+        return from_json(file.read_bytes(), Manifest)
+    except OSError as error:
+        message = f"{file}: {error.strerror or error}; 'make export-all' or 'mcconvert' writes one"
+        raise UsageError(message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{file}: not a manifest of mcconvert: {error}"
+        raise UsageError(message) from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write beside the place, then rename."""
+    write_atomically(path, to_json(manifest))
+
+
+def model_part(spec: ModelSpec, weights: Weights, logit_scale: float | None) -> ManifestModel:
+    """All that a user of the files needs to know of the model."""
+    return ManifestModel(
+        id=spec.id, family=spec.family, source=spec.source, license=spec.license, license_url=spec.license_url,
+        embed_dim=spec.embed_dim, context_length=spec.context_length, logit_scale=logit_scale,
+        trained=weights.trained, normalized=True, preprocessing=spec.preprocessing,
+        weights=dataclasses.replace(weights, path=Path(weights.path).name if weights.path else None),
+    )  # fmt: skip
+
+
+def entry_of(step: Step, result: StageResult) -> ManifestEntry:
+    """The entry of one file; `result` must have an artifact."""
+    artifact = result.artifact
+    if artifact is None:
+        message = f"{step.id} has no artifact to list"
+        raise ValueError(message)
+    recipe = dataclasses.replace(step.recipe, calibration_path=None) if step.recipe else None
+    return ManifestEntry(
+        step_id=step.id, target=step.target, tower=step.tower, precision=step.precision, format=artifact.format,
+        path=f"{step.target}/{step.file_name}", sha256=artifact.sha256, size_bytes=artifact.size_bytes,
+        inputs=artifact.inputs, outputs=artifact.outputs, recipe=recipe, parent_sha256=artifact.parent_sha256,
+        status=result.status, required=step.required, not_required_because=step.not_required_because,
+        failures=result.failures, notes=artifact.notes, tolerances=step.tolerances, tie_margin=step.tie_margin,
+        size_ratio=result.size_ratio, parity=result.vs_reference, parity_with_parent=result.vs_parent,
+        tool_versions=result.tool_versions,
+    )  # fmt: skip
+
+
+def merge(
+    folder: Path,
+    model: ManifestModel,
+    references: Sequence[ManifestReference],
+    entries: Sequence[ManifestEntry],
+    environment: Mapping[str, str],
+) -> Manifest:
+    """The manifest after a run, with what is still true of the one before."""
+    kept_references, kept_entries = _still_true(folder, model, references, entries)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created_by=f"mcconvert {__version__}",
+        model=model,
+        references=tuple(sorted([*references, *kept_references], key=lambda one: one.tower)),
+        artifacts=tuple(sorted([*entries, *kept_entries], key=lambda one: one.step_id)),
+        environment=environment,
+    )
+
+
+def environment(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The machine and every tool version that a step saw."""
+    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    for one in versions:
+        found |= one
+    return dict(sorted(found.items()))
+
+
+def listed_files(out: Path) -> list[Path]:
+    """Every file that a manifest below the output folder names and that lies beside that manifest."""
+    found = []
+    for path in sorted(out.glob("*/manifest.json")):
+        try:
+            manifest = read_manifest(path)
+        except UsageError:
+            continue
+        inside = [path.parent / entry.path for entry in manifest.artifacts]
+        found += [one for one in inside if one.resolve().is_relative_to(path.parent.resolve())]
+    return found
+
+
+def schema() -> bytes:
+    """The manifest's JSON schema, made from the records."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Manifest)), indent=2) + b"\n"
+
+
+def _still_true(
+    folder: Path,
+    model: ManifestModel,
+    references: Sequence[ManifestReference],
+    entries: Sequence[ManifestEntry],
+) -> tuple[list[ManifestReference], list[ManifestEntry]]:
+    try:
+        before = read_manifest(folder)
+    except UsageError:
+        return [], []
+    if before.model.weights.sha256 != model.weights.sha256 or before.schema_version != SCHEMA_VERSION:
+        return [], []
+    made = {entry.step_id for entry in entries}
+    embedded = {one.tower: one.embeddings.sha256 for one in references}
+    kept_references = [one for one in before.references if one.tower not in embedded]
+    kept_entries = [
+        entry
+        for entry in before.artifacts
+        if entry.step_id not in made and _unchanged(folder, entry) and _same_reference(before, entry, embedded)
+    ]
+    return kept_references, kept_entries
+
+
+def _same_reference(before: Manifest, entry: ManifestEntry, embedded: Mapping[str, str]) -> bool:
+    """An entry judged against another reference is not kept beside the new one."""
+    old = {one.tower: one.embeddings.sha256 for one in before.references}
+    return embedded.get(entry.tower, old.get(entry.tower)) == old.get(entry.tower)
+
+
+def _unchanged(folder: Path, entry: ManifestEntry) -> bool:
+    path = folder / entry.path
+    return path.exists() and hash_path(path)[0] == entry.sha256
