@@ -1,0 +1,291 @@
+"""The command line: parse, call, print; nothing else.
+
+Results go to standard output, progress and notices to standard error. Exit codes: 0 ok, 1 bug, 2 usage or
+configuration, 3 missing dependency, 4 weights unavailable, 5 conversion failed, 6 parity failed, 7 publishing
+refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import msgspec
+
+from converter import __version__
+from converter.completion import complete_models, complete_quants, complete_targets
+from converter.errors import INTERRUPTED_EXIT_CODE, McconvertError, UsageError
+from converter.records import TOWERS, to_json
+
+if TYPE_CHECKING:
+    from converter.session import Prepared, Request
+
+EXAMPLES = """\b
+Examples:
+  mcconvert                                    everything, as configs/pipelines/export-all.yaml says
+  mcconvert --target tflite --quant int8       both towers as INT8 files for LiteRT
+  mcconvert --target onnx --target coreml --tower image
+  mcconvert --model mobileclip2_s0 --weights ./my.safetensors
+  mcconvert plan --set onnx.fp32.options.opset=17
+  mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
+"""
+
+REQUEST_OPTIONS = [
+    click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
+                 help="Model to convert; 'mcconvert models' lists them.  [default: mobileclip_s1]"),
+    click.option("-t", "--target", "targets", multiple=True, metavar="NAME", shell_complete=complete_targets,
+                 help="Format to write: torchscript, onnx, tflite, coreml or all. Repeat for several.  "
+                      "[default: what the pipeline names]"),
+    click.option("-q", "--quant", "quants", multiple=True, metavar="NAME", shell_complete=complete_quants,
+                 help="Precision to write: fp32, fp16, int8, a recipe such as static_w8a8, or all. Repeat for several."
+                      "  [default: what the pipeline names]"),
+    click.option("--tower", type=click.Choice([*TOWERS, "both"]), default=None,
+                 help="One tower only: an app that stores text embeddings needs no text tower.  [default: both]"),
+    click.option("-w", "--weights", metavar="auto|hub|seeded|FILE",
+                 help="auto: local cache, then the hub, then seeded with a notice. seeded: untrained but awake, for "
+                      "trying the pipeline. FILE: a .pt, .safetensors or a folder.  [default: auto]"),
+    click.option("-c", "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=None,
+                 help="A pipeline of your own in YAML instead of export-all.yaml."),
+    click.option("-s", "--set", "settings", multiple=True, metavar="KEY=VALUE",
+                 help="Change one setting, for example onnx.fp32.options.opset=17 or limits.minutes=10. Repeatable."),
+    click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"),
+                 show_default=True, help="Folder for what is made; each model gets a folder in it."),
+    click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
+                 help="Folder of your own photographs to judge the image tower on, instead of the built-in ones."),
+    click.option("--calibration-images", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
+                 help="Folder of photographs to calibrate INT8 with; none may be among --images."),
+    click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None,
+                 help="Steps side by side. Each takes up to 2 threads and a few GiB.  [default: 1]"),
+    click.option("-f", "--force", is_flag=True, help="Run every step again, whatever the cache holds."),
+    click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output, for programs."),
+    click.option("-v", "--verbose", is_flag=True, help="Say why each row failed as it ends, and when steps begin."),
+]  # fmt: skip
+
+
+def request_options[F: Callable[..., Any]](function: F) -> F:
+    """The options that say what to make."""
+    return functools.reduce(lambda inner, option: option(inner), reversed(REQUEST_OPTIONS), function)
+
+
+@click.group(invoke_without_command=True, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@request_options
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan with its reasons and stop; same as 'plan'.")
+@click.version_option(__version__, prog_name="mcconvert")
+@click.pass_context
+def cli(context: click.Context, /, *, dry_run: bool, as_json: bool, verbose: bool, **options: Any) -> None:
+    """Convert MobileCLIP to the formats that phones, servers and browsers run, and prove each file.
+
+    Without a command it exports: builds the PyTorch reference, converts, runs every file on real photographs and
+    captions, and writes the files with their manifest to artifacts/MODEL. What did not change is not made again.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    request = _request(options)
+    if dry_run:
+        _print_plan(request, as_json=as_json)
+        return
+    sys.exit(_export(request, as_json=as_json, verbose=verbose))
+
+
+@cli.command()
+@request_options
+def plan(*, as_json: bool, verbose: bool, **options: Any) -> None:
+    """Print what an export would do, step by step, and why; run nothing."""
+    del verbose
+    _print_plan(_request(options), as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Files side by side.")
+@click.option("--hashes-only", is_flag=True, help="Only check that no byte changed; run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
+def verify(folder: Path, *, jobs: int, hashes_only: bool, as_json: bool) -> None:
+    """Judge the files in FOLDER (artifacts/MODEL) again, from the manifest alone.
+
+    Every byte is hashed and every file is run on the stored samples; any change fails and names the file.
+    """
+    from converter.pipeline.run import exit_code_of
+    from converter.pipeline.verify import VerifySettings
+    from converter.pipeline.verify import verify as verify_files
+    from converter.publishing.manifest import read_manifest
+    from converter.report.live import LiveLines
+    from converter.report.summary import print_summary
+
+    manifest = read_manifest(folder)
+    place = folder if folder.is_dir() else folder.parent
+    with LiveLines(_console(stderr=True)) as live:
+        settings = VerifySettings(jobs=jobs, hashes_only=hashes_only, finished=live.finished)
+        results = verify_files(place.resolve(), manifest, settings)
+    if as_json:
+        click.echo(to_json(results).decode(), nl=False)
+    else:
+        print_summary(_console(), results, f"{manifest.model.id}: files in {place}, judged again")
+    sys.exit(exit_code_of(results))
+
+
+@cli.command()
+@click.argument("filter_by", metavar="[WORD]", default="")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def models(filter_by: str, *, as_json: bool) -> None:
+    """List the models that are known, or those whose name contains WORD."""
+    from converter.config import load_models
+    from converter.report.listings import models_table
+
+    found = [spec for spec in load_models().values() if filter_by.lower() in f"{spec.id} {spec.title}".lower()]
+    _show(found, as_json=as_json, table=lambda: models_table(found))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def targets(*, as_json: bool) -> None:
+    """List the targets with their rows: what --target and --quant take."""
+    from converter.config import load_config
+    from converter.pipeline.plugins import extra_targets
+    from converter.report.listings import targets_table
+
+    config = load_config(extra_targets=extra_targets())
+    _show(config.targets, as_json=as_json, table=lambda: targets_table(config))
+
+
+@cli.command()
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"),
+              show_default=True, help="Folder that exports would write to.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def doctor(out: Path, *, as_json: bool) -> None:
+    """Look at this machine: what an export needs, what is missing, and the command that mends it."""
+    from converter.config import load_config
+    from converter.pipeline.cache import Cache
+    from converter.pipeline.doctor import examine
+    from converter.pipeline.plugins import extra_targets
+    from converter.pipeline.workspace import Workspace
+    from converter.report.listings import findings_table
+
+    workspace = Workspace(out=out.resolve(), model="")
+    findings = examine(load_config(extra_targets=extra_targets()), out, Cache(workspace.cache_root))
+    _show(findings, as_json=as_json, table=lambda: findings_table(findings))
+    sys.exit(3 if any("pip install" in finding.advice for finding in findings) else 0)
+
+
+@cli.command()
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"),
+              show_default=True, help="Folder to clean.")  # fmt: skip
+@click.option("--cache/--no-cache", default=True, help="Also remove the finished steps kept for reuse.")
+@click.option("--models/--no-models", "clean_models", default=True, help="Also remove the exported files.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def clean(out: Path, *, cache: bool, clean_models: bool, yes: bool) -> None:
+    """Remove what exports made: only folders that carry our tag, only files that a manifest names."""
+    from converter.pipeline.clean import cleanable, remove
+    from converter.pipeline.workspace import Workspace
+    from converter.publishing.manifest import listed_files
+
+    workspace = Workspace(out=out.resolve(), model="")
+    doomed = cleanable(workspace.out, workspace.cache_root, listed_files(workspace.out),
+                       models=clean_models, cache=cache)  # fmt: skip
+    if not doomed:
+        click.echo(f"nothing of ours below {workspace.out}")
+        return
+    click.echo("\n".join(str(path) for path in doomed))
+    if yes or click.confirm(f"Remove these {len(doomed)}?", err=True):
+        remove(doomed)
+        click.echo(f"removed {len(doomed)}", err=True)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print tab completion for SHELL: eval "$(mcconvert completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        message = f"no completion for {shell}"
+        raise UsageError(message)
+    click.echo(kind(cli, {}, "mcconvert", "_MCCONVERT_COMPLETE").source())
+
+
+def main() -> NoReturn:
+    """Entry point: every refusal becomes one message and its exit code; a bug keeps its traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli.main(standalone_mode=False, prog_name="mcconvert")
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what had ended is kept, run again to go on", err=True)
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except McconvertError as error:
+        click.echo(f"mcconvert: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _request(options: dict[str, Any]) -> Request:
+    from converter.session import Request
+
+    tower = options.pop("tower")
+    towers = () if tower is None else TOWERS if tower == "both" else (tower,)
+    return Request(towers=towers, **options)
+
+
+def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
+    from converter.pipeline.run import exit_code_of
+    from converter.report.live import LiveLines
+    from converter.report.summary import print_summary
+    from converter.session import export, prepare
+
+    prepared = prepare(request)
+    _notice(prepared)
+    with LiveLines(_console(stderr=True), verbose=verbose) as live:
+        report = export(prepared, live.started, live.finished)
+    if as_json:
+        click.echo(to_json(report.results).decode(), nl=False)
+    elif report.results:
+        weights = f"{prepared.weights.kind} weights" + ("" if prepared.weights.trained else ", NOT TRAINED")
+        print_summary(_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
+    if report.interrupted:
+        raise KeyboardInterrupt
+    return exit_code_of(report.results)
+
+
+def _print_plan(request: Request, *, as_json: bool) -> None:
+    from converter.report.listings import plan_table
+    from converter.session import plan as make_plan
+    from converter.session import prepare
+
+    prepared = prepare(request)
+    _notice(prepared)
+    planned = make_plan(prepared)
+    _show(planned, as_json=as_json, table=lambda: plan_table(planned))
+
+
+def _notice(prepared: Prepared) -> None:
+    if prepared.weights.notice:
+        from rich.panel import Panel
+
+        console = _console(stderr=True)
+        console.print(Panel(prepared.weights.notice, title="NOT TRAINED", border_style="bold yellow"), markup=False)
+
+
+def _show(records: object, *, as_json: bool, table: Callable[[], Any]) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(records), indent=2).decode())
+    else:
+        _console().print(table())
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160, soft_wrap=False)

@@ -1,0 +1,164 @@
+"""One run from request to manifest: the only place that joins the pipeline with publishing.
+
+`Request` is what a user can ask for; `prepare` turns it into steps and a planner, `export` carries them out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.config import Config, find_model, load_config, load_models
+from converter.errors import UsageError
+from converter.files import place
+from converter.pipeline.cache import Cache, Entry
+from converter.pipeline.plan import Planner, check_dependencies, make_plan
+from converter.pipeline.plugins import extra_targets
+from converter.pipeline.run import Finished, RunReport, RunSettings, Started, run_plan
+from converter.pipeline.steps import Selection, build_steps, option_mistakes, reference_id
+from converter.pipeline.workspace import Workspace, workspace_of
+from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
+from converter.records import FileRef, ManifestReference, ModelSpec, PlannedStep, Step, Tower, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None and empty mean the pipeline's own choice."""
+
+    model: str | None = None
+    weights: str | None = None
+    towers: tuple[Tower, ...] = ()
+    targets: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    config: Path | None = None
+    settings: tuple[str, ...] = ()
+    out: Path = Path("artifacts")
+    jobs: int | None = None
+    force: bool = False
+    images: Path | None = None
+    calibration_images: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything settled, nothing run yet."""
+
+    config: Config
+    spec: ModelSpec
+    weights: Weights
+    steps: tuple[Step, ...]
+    planner: Planner
+    workspace: Workspace
+
+
+def read_config(request: Request) -> Config:
+    """The configuration with the command line laid over it.
+
+    Raises:
+        ConfigError: mistakes in YAML or in --set, all of them.
+    """
+    config = load_config(request.config, request.settings, extra_targets(), option_mistakes)
+    given = {"model": request.model, "weights": request.weights, "towers": request.towers, "jobs": request.jobs}
+    return dataclasses.replace(config, **{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
+
+
+def prepare(request: Request) -> Prepared:
+    """Settle model, weights and steps.
+
+    Raises:
+        UsageError: an unknown name, or nothing to do.
+        MissingDependencyError: an extra is missing.
+        WeightsError: the weights cannot be had.
+    """
+    from converter.models.weights import resolve
+
+    config = read_config(request)
+    for folder in (request.images, request.calibration_images):
+        _check_folder(folder)
+    spec = find_model(config.model, load_models())
+    selection = Selection(targets=request.targets, quants=request.quants, from_pipeline=request.config is not None)
+    extras = {name: target.extra for name, target in config.targets.items()}
+    check_dependencies(build_steps(config, spec, selection, trained=True), extras)  # before weights are fetched
+    weights = resolve(spec, config.weights)
+    steps = build_steps(config, spec, selection, trained=weights.trained)
+    workspace = workspace_of(request.out, spec)
+    planner = Planner(
+        cache=Cache(workspace.cache_root), spec=spec, weights=weights, force=request.force, labels=extras,
+        images=str(request.images.resolve()) if request.images else None,
+        calibration_images=str(request.calibration_images.resolve()) if request.calibration_images else None,
+    )  # fmt: skip
+    return Prepared(config=config, spec=spec, weights=weights, steps=tuple(steps), planner=planner, workspace=workspace)
+
+
+def plan(prepared: Prepared) -> list[PlannedStep]:
+    """What `export` would do."""
+    return make_plan(prepared.steps, prepared.planner)
+
+
+def export(prepared: Prepared, started: Started, finished: Finished) -> RunReport:
+    """Run the steps, give files their names, write the manifest last.
+
+    Raises:
+        UsageError: the output folder is in use or cannot be written.
+    """
+    workspace = prepared.workspace
+    with workspace.locked():
+        settings = RunSettings(
+            jobs=prepared.config.jobs, threads=prepared.config.threads, logs=workspace.logs,
+            place=workspace.place, started=started, finished=finished,
+        )  # fmt: skip
+        report = run_plan(prepared.steps, prepared.planner, settings)
+        _write_manifest(prepared, report)
+    return report
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        message = f"{folder}: not a folder of images"
+        raise UsageError(message)
+
+
+def _write_manifest(prepared: Prepared, report: RunReport) -> None:
+    steps = {step.id: step for step in prepared.steps}
+    finished = [result for result in report.results if result.artifact is not None]
+    listed = [result for result in finished if result.requested and steps[result.step_id].target != "pytorch"]
+    if not finished:
+        return
+    workspace = prepared.workspace
+    towers = dict.fromkeys(step.tower for step in prepared.steps)
+    roots = {tower: report.entries[reference_id(tower)] for tower in towers if reference_id(tower) in report.entries}
+    references = [_reference(workspace, prepared.planner.cache, tower, root) for tower, root in roots.items()]
+    write_manifest(
+        workspace.manifest,
+        merge(
+            workspace.folder,
+            model_part(prepared.spec, prepared.weights, _logit_scale(roots)),
+            references,
+            [entry_of(steps[result.step_id], result) for result in listed],
+            environment(result.tool_versions for result in finished),
+        ),
+    )
+
+
+def _reference(workspace: Workspace, cache: Cache, tower: Tower, root: Entry) -> ManifestReference:
+    """Put the reference's files beside the others, so that `verify` needs nothing else."""
+    report = root.proof.vs_reference
+    names = {"samples": f"{tower}_samples.npz", "reference": f"{tower}_embeddings.npz"}
+    refs = {}
+    for label, name in names.items():
+        place(cache.path(root, label), workspace.folder / "reference" / name)
+        size_bytes = cache.path(root, label).stat().st_size
+        refs[label] = FileRef(path=f"reference/{name}", sha256=root.file_hashes[label], size_bytes=size_bytes)
+    module = f"reference/{tower}.pt"
+    place(cache.path(root), workspace.folder / module)
+    return ManifestReference(
+        tower=tower, sample_set=report.sample_set if report else "", samples=refs["samples"],
+        embeddings=refs["reference"], module=dataclasses.replace(root.artifact, path=module),
+    )  # fmt: skip
+
+
+def _logit_scale(roots: Mapping[Tower, Entry]) -> float | None:
+    scales: Sequence[float] = [root.facts["logit_scale"] for root in roots.values() if "logit_scale" in root.facts]
+    return scales[0] if scales else None

@@ -1,0 +1,1 @@
+"""Gzipped ONNX as a target of mcconvert, from a package of its own."""
