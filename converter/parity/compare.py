@@ -1,0 +1,85 @@
+"""Run an opened artifact over all samples, and compare what comes out with what another side gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.errors import ParityError
+from converter.parity.metrics import compare_outputs
+from converter.parity.ranking import compare_rankings
+from converter.records import ParityReport, TensorSpec
+from converter.runtimes import Arrays, Runner
+
+DYNAMIC_BATCH = 16
+
+
+def compare(
+    reference: Arrays,
+    candidate: Arrays,
+    *,
+    reference_name: str,
+    candidate_name: str,
+    sample_set: str,
+    executed_by: str,
+    k: int,
+    tie_margin: float,
+) -> ParityReport:
+    """The figures of named (n, d) outputs, not judged yet. Rankings are those of the first output.
+
+    Raises:
+        ParityError: the names differ, or there is nothing to compare.
+    """
+    if not reference or sorted(reference) != sorted(candidate):
+        message = (
+            f"outputs to compare: {sorted(reference)} of {reference_name}, {sorted(candidate)} of {candidate_name}"
+        )
+        raise ParityError(message)
+    first = next(iter(reference))
+    return ParityReport(
+        reference=reference_name,
+        candidate=candidate_name,
+        sample_set=sample_set,
+        executed_by=executed_by,
+        outputs=tuple(compare_outputs(name, reference[name], candidate[name]) for name in reference),
+        ranking=compare_rankings(reference[first], candidate[first], k, tie_margin),
+    )
+
+
+def embed(
+    runner: Runner, inputs: Arrays, *, specs: Sequence[TensorSpec], dynamic_batch: int = DYNAMIC_BATCH
+) -> dict[str, npt.NDArray[Any]]:
+    """Every output for all n samples, as (n, ...) arrays.
+
+    Inputs come as (n, ...), images NCHW; layout, type and batch are adapted to what `specs` declare. The last batch is
+    filled up by repeating its last sample, and cut afterwards.
+
+    Raises:
+        ParityError: there is no sample, or an input that the artifact declares is missing.
+    """
+    missing = [spec.name for spec in specs if spec.name not in inputs]
+    count = min((len(inputs[spec.name]) for spec in specs if not missing), default=0)
+    if missing or count == 0:
+        message = f"no samples for input {', '.join(missing) or 'any'}: the sample set has {sorted(inputs)}"
+        raise ParityError(message)
+    fixed = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
+    size = int(fixed[0]) if fixed else dynamic_batch
+    chunks = [{spec.name: inputs[spec.name][start : start + size] for spec in specs} for start in range(0, count, size)]
+    parts = [runner.infer(_adapted(chunk, specs, size if fixed else 1)) for chunk in chunks]
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def _adapted(chunk: Arrays, specs: Sequence[TensorSpec], at_least: int) -> dict[str, npt.NDArray[Any]]:
+    return {spec.name: _laid_out(_filled(chunk[spec.name], at_least), spec) for spec in specs}
+
+
+def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    return rows if len(rows) >= size else np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+
+
+def _laid_out(rows: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
+    moved = rows.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else rows
+    return np.ascontiguousarray(moved, dtype=np.dtype(spec.dtype))
