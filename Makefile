@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all test test-slow lint format types bench lock schema clean
+.PHONY: help setup export-all test test-slow lint format types bench lock readme schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench: $(READY)  ## export time and memory, ours beside the bare library calls
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@scripts/setup.sh lock
+
+readme: $(READY)  ## write the last run's result table into README.md
+	@$(BIN)/python -m converter.report.readme '$(OUT)/$(MODEL)/manifest.json' README.md
 
 schema: $(READY)  ## write the manifest's JSON schema from the records
 	@$(BIN)/python -m converter.publishing.schema

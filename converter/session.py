@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,12 +107,17 @@ def export(prepared: Prepared, started: Started, finished: Finished) -> RunRepor
     workspace = prepared.workspace
     with workspace.locked():
         settings = RunSettings(
-            jobs=prepared.config.jobs, threads=prepared.config.threads, logs=workspace.logs,
+            jobs=prepared.config.jobs, threads=_threads(prepared.config), logs=workspace.logs,
             place=workspace.place, started=started, finished=finished,
         )  # fmt: skip
         report = run_plan(prepared.steps, prepared.planner, settings)
         _write_manifest(prepared, report)
     return report
+
+
+def _threads(config: Config) -> int:
+    """Threads a step: no more in all than there are cores, for OpenMP threads that share one wait by spinning."""
+    return max(1, min(config.threads, (os.cpu_count() or 1) // config.jobs))
 
 
 def _check_folder(folder: Path | None) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from converter.config import load_models
 from converter.errors import ParityError, UsageError, WeightsError
 from converter.files import hash_path
-from converter.models.samples import load_inputs, sample_set_name, write_samples
+from converter.models.samples import load_inputs, sample_set_name, shared_samples, write_samples
 from converter.parity.compare import compare
 from converter.parity.judge import MIN_SPREAD
 from converter.pipeline.job import Job, Outcome
@@ -28,6 +28,9 @@ from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tow
 SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
 SCRIPTED = "tower.scripted.pt"
 EMBED_BATCH = 8
+STATISTICS_SAMPLES = 64
+REFERENCE_THREADS = 2
+"""The same for every --jobs: seeded norm statistics depend, in their last bits, on how many threads sum them up."""
 INPUT_NAMES: Mapping[Tower, str] = {"image": "image", "text": "tokens"}
 
 
@@ -45,10 +48,10 @@ def make(job: Job) -> Outcome:
     if job.spec is None or job.weights is None:
         message = "the reference step needs a model and weights"
         raise WeightsError(message)
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(REFERENCE_THREADS)
     folder, tower, spec = Path(job.folder), job.step.tower, job.spec
     _write_samples(job, spec, folder)
-    clip = _model(spec, job.weights, folder)
+    clip = _model(spec, job.weights, tower, folder)
     inputs = load_inputs(folder / SAMPLES)
     with torch.inference_mode():
         reference = _embed(_unmodified(clip, tower), inputs)
@@ -63,12 +66,11 @@ def make(job: Job) -> Outcome:
 
 
 def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
-    tower = job.step.tower
     images = Path(job.images) if job.images else None
     calibration_images = Path(job.calibration_images) if job.calibration_images else None
-    write_samples(spec, tower, "parity", folder / SAMPLES, images_dir=images)
-    write_samples(spec, tower, "calibration", folder / CALIBRATION, images_dir=calibration_images)
-    shared = _shared(folder / SAMPLES, folder / CALIBRATION)
+    write_samples(spec, job.step.tower, "parity", folder / SAMPLES, images_dir=images)
+    write_samples(spec, job.step.tower, "calibration", folder / CALIBRATION, images_dir=calibration_images)
+    shared = shared_samples(folder / SAMPLES, folder / CALIBRATION)
     if shared:
         message = (
             f"{shared} of the calibration samples are parity samples too; a file must not be judged on what it was"
@@ -77,12 +79,7 @@ def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
         raise UsageError(message)
 
 
-def _shared(one: Path, other: Path) -> int:
-    rows = [{row.tobytes() for array in load_inputs(path).values() for row in array} for path in (one, other)]
-    return len(rows[0] & rows[1])
-
-
-def _model(spec: ModelSpec, weights: Weights, folder: Path) -> Any:
+def _model(spec: ModelSpec, weights: Weights, tower: Tower, folder: Path) -> Any:
     """The unmodified model with its weights."""
     from converter.models.checkpoint import load_weights
     from converter.models.mobileclip import build
@@ -92,8 +89,10 @@ def _model(spec: ModelSpec, weights: Weights, folder: Path) -> Any:
     if weights.kind != "seeded":
         load_weights(clip, weights, spec, list(load_models().values()))
         return clip.eval()
-    calibration = load_inputs(folder / CALIBRATION)
-    awaken(clip, calibration.get("image"), calibration.get("tokens"), weights.seed or 0)
+    shipped = folder / "shipped.npz"  # whatever the user calibrates with, a seed means the same weights
+    write_samples(spec, tower, "calibration", shipped, count=STATISTICS_SAMPLES)
+    inputs = load_inputs(shipped)
+    awaken(clip, inputs.get("image"), inputs.get("tokens"), weights.seed or 0)
     return clip.eval()
 
 
@@ -116,16 +115,17 @@ def _rewrite(
 ) -> tuple[ParityReport, Artifact]:
     import torch
 
-    from converter.rewrites.tower import rewrite_tower, rewrites_of
+    from converter.rewrites.tower import rewrite_tower
 
     folder, tower = Path(job.folder), job.step.tower
-    rewritten = rewrite_tower(clip, tower).eval()
+    images = Path(job.images) if job.images else None
+    rewritten: Any = rewrite_tower(clip, tower)
     with torch.inference_mode():
         candidate = _embed(rewritten, inputs)
     save_embeddings(folder / CANDIDATE, {"embedding": candidate})
     report = compare(
         {"embedding": reference}, {"embedding": candidate}, reference_name="PyTorch reference",
-        candidate_name=job.step.id, sample_set=sample_set_name(tower, len(candidate), job.images),
+        candidate_name=job.step.id, sample_set=sample_set_name(tower, len(candidate), images_dir=images),
         executed_by=f"PyTorch {torch.__version__} eager, CPU", k=TOP_K, tie_margin=job.step.tie_margin,
     )  # fmt: skip
     (array,) = inputs.values()
@@ -134,7 +134,7 @@ def _rewrite(
     sha256, size_bytes = hash_path(path)
     return report, Artifact(
         path=str(path), format="pytorch", target="pytorch", tower=tower, precision="fp32", sha256=sha256,
-        size_bytes=size_bytes, inputs=(_input_spec(spec, tower),), notes=tuple(rewrites_of(tower)),
+        size_bytes=size_bytes, inputs=(_input_spec(spec, tower),), notes=tuple(rewritten.applied),
         outputs=(TensorSpec(name="embedding", shape=(1, reference.shape[1]), dtype="float32", layout="NC"),),
     )  # fmt: skip
 

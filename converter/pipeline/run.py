@@ -245,7 +245,8 @@ class _Runner:
 
 def judged(step: Step, action: Action, reason: str, entry: Entry, size_ratio: float | None) -> StageResult:
     """The verdict on a finished step: its measured parity held against the step's bounds of today."""
-    report, failures = entry.proof.vs_reference, ("nothing was compared",)
+    report = entry.proof.vs_reference
+    failures: tuple[str, ...] = ("nothing was compared",)
     if report is not None:
         report, failures = judge(report, step.tolerances, size_ratio=size_ratio)
     parent = entry.proof.vs_parent

@@ -56,12 +56,14 @@ def verify(folder: Path, manifest: Manifest, settings: VerifySettings) -> list[S
         message = f"{folder}: the manifest lists no file, so there is nothing to verify"
         raise UsageError(message)
     references = {one.tower: one for one in manifest.references}
+    spoiled = {tower: _spoiled(folder, one) for tower, one in references.items()}
     stop = threading.Event()
 
     def one(entry: ManifestEntry) -> StageResult:
         begun = time.monotonic()
         try:
-            result = _verify(folder, entry, references.get(entry.tower), settings, stop)
+            reference = references.get(entry.tower)
+            result = _verify(folder, entry, reference, spoiled.get(entry.tower, ""), settings, stop)
         except McconvertError as error:
             result = _result(entry, "FAILED", (str(error),), ParityError.exit_code)
         result = dataclasses.replace(result, seconds=time.monotonic() - begun)
@@ -81,15 +83,15 @@ def _verify(
     folder: Path,
     entry: ManifestEntry,
     reference: ManifestReference | None,
+    spoiled: str,
     settings: VerifySettings,
     stop: threading.Event,
 ) -> StageResult:
     changed = _changed(folder, FileRef(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes))
     if changed or reference is None:
         return _broken(entry, changed or f"the manifest has no {entry.tower} reference")
-    for ref in (reference.samples, reference.embeddings, _file_of(reference.module)):
-        if changed := _changed(folder, ref):
-            return _broken(entry, f"{changed}; nothing can be judged against it")
+    if spoiled:
+        return _broken(entry, f"{spoiled}; nothing can be judged against it")
     if settings.hashes_only:
         return _result(entry, entry.status, entry.failures, 6 if entry.failures else 0)
     outcome = _run(folder, entry, reference, settings, stop)
@@ -130,6 +132,12 @@ def _run(
     if outcome.error:
         raise ConversionError(outcome.error)
     return outcome
+
+
+def _spoiled(folder: Path, reference: ManifestReference) -> str:
+    """Which of a reference's files is not the one that the manifest names; empty when all are."""
+    refs = (reference.samples, reference.embeddings, _file_of(reference.module))
+    return next((why for ref in refs if (why := _changed(folder, ref))), "")
 
 
 def _changed(folder: Path, ref: FileRef) -> str:

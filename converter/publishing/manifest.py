@@ -24,6 +24,7 @@ from converter.records import (
     ModelSpec,
     StageResult,
     Step,
+    Tower,
     Weights,
     from_json,
     to_json,
@@ -151,7 +152,7 @@ def _still_true(
     return kept_references, kept_entries
 
 
-def _same_reference(before: Manifest, entry: ManifestEntry, embedded: Mapping[str, str]) -> bool:
+def _same_reference(before: Manifest, entry: ManifestEntry, embedded: Mapping[Tower, str]) -> bool:
     """An entry judged against another reference is not kept beside the new one."""
     old = {one.tower: one.embeddings.sha256 for one in before.references}
     return embedded.get(entry.tower, old.get(entry.tower)) == old.get(entry.tower)

@@ -1,0 +1,56 @@
+"""Write the result table of a real run into README.md: `python -m converter.report.readme MANIFEST README`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from converter.files import write_atomically
+from converter.records import Manifest, ManifestEntry, from_json
+from converter.report.summary import size_words
+
+BEGIN, END = "<!-- results: begin, written by `make readme` -->", "<!-- results: end -->"
+
+
+def main(manifest_path: Path, readme: Path) -> None:
+    """Replace what stands between the two marks.
+
+    Raises:
+        SystemExit: the marks are missing.
+    """
+    manifest = from_json(manifest_path.read_bytes(), Manifest)
+    text = readme.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"{readme} lacks the marks {BEGIN} and {END}")
+    write_atomically(readme, "\n".join([before + BEGIN, *table(manifest), END + after]).encode())
+
+
+def table(manifest: Manifest) -> Iterable[str]:
+    """The lines of a Markdown table, a row a file."""
+    weights = "trained" if manifest.model.trained else f"{manifest.model.weights.kind}, not trained"
+    yield f"`{manifest.model.id}`, {weights} weights; every file against PyTorch float32."
+    yield ""
+    yield "| file | size | centred cosine, min / mean | SQNR, dB | top-5 kept | run by | verdict |"
+    yield "|---|---:|---:|---:|---:|---|---|"
+    yield from (_row(entry) for entry in manifest.artifacts)
+
+
+def _row(entry: ManifestEntry) -> str:
+    parity, figures, by = entry.parity, ["-", "-", "-"], "-"
+    if parity is not None and parity.outputs:
+        output, ranking = parity.outputs[0], parity.ranking
+        kept = f"{ranking.top_k:.3f}" if ranking else "-"
+        figures = [f"{output.centred_cosine_min:.6f} / {output.centred_cosine_mean:.6f}", f"{output.sqnr_db:.1f}", kept]
+        by = parity.executed_by.partition(",")[0]
+    elif parity is not None and parity.structure is not None:
+        figures[0] = f"{parity.structure.tensors} weight tensors compared"
+        by = "not run: needs macOS"
+    verdict = entry.status if entry.required else f"{entry.status}, not required"
+    return f"| `{entry.path}` | {size_words(entry.size_bytes)} | {' | '.join(figures)} | {by} | {verdict} |"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
