@@ -1,0 +1,188 @@
+"""Named sample sets as files: what the towers are fed, written once, read by every process that runs an artifact.
+
+One .npz a tower: `pixels` (n, size, size, 3) uint8 with `mean` and `std`, or `tokens` (n, 77) int32, and `names`.
+Pixels are stored before normalising, exact and a quarter of the size. Reading needs numpy alone. The same samples give
+the same bytes, so that a file's hash can stand in a cache key.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.errors import ConversionError, UsageError, nearest
+from converter.models.preprocessing import normalise
+from converter.records import ModelSpec, Tower
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+type SampleSetKind = Literal["parity", "calibration"]
+
+CALIBRATION_SAMPLES = 128
+NEVER = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip archive can hold; a real one would change the file's hash."""
+
+
+def write_samples(
+    spec: ModelSpec,
+    tower: Tower,
+    name: str,
+    path: Path,
+    *,
+    count: int | None = None,
+    images_dir: Path | None = None,
+) -> int:
+    """Write the set "parity" or "calibration" of one tower to `path`; returns how many samples it holds.
+
+    `count` takes the first so many (default: all of parity, 128 for calibration). `images_dir` replaces the shipped
+    photographs by a folder of your own; the text tower's captions stay.
+
+    Raises:
+        UsageError: no set has that name, it holds fewer than `count`, or an image cannot be read.
+    """
+    if name not in get_args(SampleSetKind.__value__):
+        message = f"unknown sample set '{name}'; {nearest(name, get_args(SampleSetKind.__value__))}"
+        raise UsageError(message)
+    wanted = CALIBRATION_SAMPLES if count is None and name == "calibration" and images_dir is None else count
+    arrays = _image_arrays(spec, name, wanted, images_dir) if tower == "image" else _text_arrays(spec, name, wanted)
+    found = len(arrays["names"])
+    if wanted is not None and found < wanted:
+        message = f"the sample set '{name}' of the {tower} tower holds {found} samples, {wanted} were asked for"
+        raise UsageError(message)
+    _write_npz(path, arrays)
+    return found
+
+
+def load_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """What a tower takes: {"image": (n, 3, size, size) float32} or {"tokens": (n, 77) int32}.
+
+    Raises:
+        ConversionError: the file is missing, truncated, or not one that `write_samples` wrote.
+    """
+    arrays = _read_npz(path)
+    if "tokens" in arrays:
+        return {"tokens": _expect(path, arrays, "tokens", 2, np.int32)}
+    pixels = _expect(path, arrays, "pixels", 4, np.uint8)
+    mean, std = (_expect(path, arrays, key, 1, np.float64) for key in ("mean", "std"))
+    return {"image": normalise(pixels, mean.tolist(), std.tolist())}
+
+
+def load_names(path: Path) -> list[str]:
+    """The samples' names, in order: `<photograph>#<view>`, a file name, or the caption itself.
+
+    Raises:
+        ConversionError: as for `load_inputs`.
+    """
+    names = _read_npz(path).get("names")
+    if names is None or names.ndim != 1 or names.dtype.kind != "U":
+        raise ConversionError(_foreign(path, "it has no list of names"))
+    return [str(name) for name in names]
+
+
+def sample_set_name(tower: Tower, count: int, *, name: str = "parity", images_dir: Path | None = None) -> str:
+    """How reports name a set: "photographs-64", "captions-291", "images-12", "calibration-photographs-128"."""
+    kind = "captions" if tower == "text" else "images" if images_dir else "photographs"
+    return f"{kind}-{count}" if name == "parity" else f"{name}-{kind}-{count}"
+
+
+def shared_samples(first: Path, second: Path) -> int:
+    """How many samples of one file are, value for value, in the other too; calibration and parity must share none.
+
+    Raises:
+        ConversionError: as for `load_inputs`.
+    """
+    return len(_rows(first) & _rows(second))
+
+
+def _image_arrays(
+    spec: ModelSpec, name: str, count: int | None, images_dir: Path | None
+) -> dict[str, npt.NDArray[Any]]:
+    from converter.models.preprocessing import prepare
+
+    names: list[str] = []
+
+    def images() -> Iterable[Image]:
+        for image_name, image in islice(_views(name, count, images_dir), count):
+            names.append(image_name)
+            yield image
+
+    pixels = prepare(images(), spec.preprocessing)
+    mean, std = (np.asarray(values, np.float64) for values in (spec.preprocessing.mean, spec.preprocessing.std))
+    return {"pixels": pixels, "mean": mean, "std": std, "names": np.asarray(names, dtype=np.str_)}
+
+
+def _views(name: str, count: int | None, images_dir: Path | None) -> Iterable[tuple[str, Image]]:
+    from converter.models.photographs import calibration_views, folder_images, parity_views
+
+    if images_dir is not None:
+        return folder_images(images_dir)
+    return parity_views() if name == "parity" else calibration_views(count or CALIBRATION_SAMPLES)
+
+
+def _text_arrays(spec: ModelSpec, name: str, count: int | None) -> dict[str, npt.NDArray[Any]]:
+    from converter.models.captions import calibration_captions, parity_captions
+    from converter.models.tokenizer import tokenize
+
+    captions = (parity_captions() if name == "parity" else calibration_captions())[:count]
+    return {"tokens": tokenize(captions, spec), "names": np.asarray(captions, dtype=np.str_)}
+
+
+def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sibling = path.with_name(f"{path.name}.partial")
+    with zipfile.ZipFile(sibling, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=NEVER), buffer.getvalue())
+    sibling.replace(path)
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ConversionError(_foreign(path, str(error))) from error
+
+
+def _rows(path: Path) -> set[bytes]:
+    arrays = _read_npz(path)
+    samples = arrays.get("tokens", arrays.get("pixels"))
+    if samples is None:
+        raise ConversionError(_foreign(path, "it has neither 'tokens' nor 'pixels'"))
+    return {row.tobytes() for row in samples}
+
+
+def _expect(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], name: str, rank: int, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    array = arrays.get(name)
+    if array is None:
+        raise ConversionError(_foreign(path, f"it has {', '.join(sorted(arrays)) or 'nothing'}, but no '{name}'"))
+    if array.ndim != rank or array.dtype != dtype or not len(array):
+        seen = f"'{name}' is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)} of rank {rank}"
+        raise ConversionError(_foreign(path, seen))
+    return array
+
+
+def _foreign(path: Path, why: str) -> str:
+    return f"{path} is not a whole sample file: {why}; delete it, and the next run writes it again"

@@ -1,0 +1,164 @@
+"""Sample files are exact, repeatable, apart from each other, and refused when they are not whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from converter.errors import ConversionError, UsageError
+from converter.models.captions import parity_captions
+from converter.models.photographs import parity_views
+from converter.models.preprocessing import transform
+from converter.models.samples import load_inputs, load_names, sample_set_name, shared_samples, write_samples
+from converter.models.tokenizer import tokenize
+from converter.records import TOWERS, ModelSpec, Tower
+
+
+@pytest.fixture(scope="module")
+def small(spec: ModelSpec) -> ModelSpec:
+    """The default model at 64 pixels, for speed."""
+    return dataclasses.replace(spec, preprocessing=dataclasses.replace(spec.preprocessing, size=64))
+
+
+def test_images_are_what_open_clip_would_feed_the_model(small: ModelSpec, tmp_path: Path) -> None:
+    """All 64 views in order, equal bit for bit to open_clip's transform."""
+    views = list(parity_views())
+    expected = np.stack([transform(small.preprocessing)(image).numpy() for _, image in views])
+
+    count = write_samples(small, "image", "parity", tmp_path / "image.npz")
+
+    assert count == 64
+    assert load_names(tmp_path / "image.npz") == [name for name, _ in views]
+    assert np.array_equal(load_inputs(tmp_path / "image.npz")["image"], expected)
+
+
+def test_tokens_are_those_of_the_captions(spec: ModelSpec, tmp_path: Path) -> None:
+    """All captions in order, and the names are the captions themselves, the empty one too."""
+    count = write_samples(spec, "text", "parity", tmp_path / "text.npz")
+
+    assert count == len(parity_captions())
+    assert load_names(tmp_path / "text.npz") == list(parity_captions())
+    assert np.array_equal(load_inputs(tmp_path / "text.npz")["tokens"], tokenize(parity_captions(), spec))
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_same_samples_are_the_same_bytes(small: ModelSpec, tmp_path: Path, tower: Tower) -> None:
+    """No time of day in the file, and nothing left beside it."""
+    for name in ("first.npz", "second.npz"):
+        write_samples(small, tower, "calibration", tmp_path / name, count=8)
+
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"first.npz", "second.npz"}
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_calibration_and_parity_share_no_sample(small: ModelSpec, tmp_path: Path, tower: Tower) -> None:
+    """Not one picture, not one row of tokens; a file shares everything with itself."""
+    for name in ("parity", "calibration"):
+        write_samples(small, tower, name, tmp_path / f"{name}.npz")
+
+    assert shared_samples(tmp_path / "parity.npz", tmp_path / "calibration.npz") == 0
+    assert shared_samples(tmp_path / "parity.npz", tmp_path / "parity.npz") > 0
+    assert len(load_names(tmp_path / "calibration.npz")) == 128
+
+
+def test_a_folder_of_your_own_takes_the_photographs_place(small: ModelSpec, tmp_path: Path) -> None:
+    """Names are file names; `count` takes the first of them."""
+    (tmp_path / "mine").mkdir()
+    for index in range(3):
+        Image.new("RGB", (80, 70), (index * 90, 0, 0)).save(tmp_path / "mine" / f"{index}.png")
+
+    everything = write_samples(small, "image", "parity", tmp_path / "a.npz", images_dir=tmp_path / "mine")
+    first = write_samples(small, "image", "calibration", tmp_path / "b.npz", images_dir=tmp_path / "mine", count=2)
+
+    assert (everything, first) == (3, 2)
+    assert load_names(tmp_path / "b.npz") == ["0.png", "1.png"]
+
+
+def test_more_samples_than_there_are_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    """Fewer than asked for would be a silent change of the recipe."""
+    with pytest.raises(UsageError, match="5000 were asked for"):
+        write_samples(spec, "text", "calibration", tmp_path / "x.npz", count=5000)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_unknown_set_is_refused_with_the_nearest_name(spec: ModelSpec, tmp_path: Path) -> None:
+    """A typo is told what was probably meant."""
+    with pytest.raises(UsageError, match="did you mean 'parity'"):
+        write_samples(spec, "text", "paritty", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 100, 3000, -30])
+def test_a_truncated_file_is_refused(spec: ModelSpec, tmp_path: Path, keep: int) -> None:
+    """Wherever it was cut; the message names it and says that it may be deleted."""
+    path = tmp_path / "text.npz"
+    write_samples(spec, "text", "calibration", path)
+    path.write_bytes(path.read_bytes()[:keep])
+
+    with pytest.raises(ConversionError, match=r"text\.npz.*delete it"):
+        load_inputs(path)
+
+
+def test_a_changed_byte_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    """The archive's checksum is looked at."""
+    path = tmp_path / "text.npz"
+    write_samples(spec, "text", "calibration", path)
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(ConversionError, match="CRC"):
+        load_inputs(path)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"other": np.zeros(3)},
+        {"tokens": np.zeros((2, 77), np.int64)},
+        {"tokens": np.zeros((0, 77), np.int32)},
+        {"pixels": np.zeros((2, 8, 8, 3), np.uint8)},
+        {"pixels": np.zeros((2, 8, 8, 3), np.float32), "mean": np.zeros(3), "std": np.ones(3)},
+        {"tokens": np.array([{"code": 1}], dtype=object)},
+    ],
+    ids=["other", "int64", "empty", "no mean", "floats", "pickled"],
+)
+def test_a_foreign_file_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Other arrays, other types, none, or pickled objects, which are never loaded."""
+    np.savez(tmp_path / "foreign.npz", **arrays)
+
+    with pytest.raises(ConversionError, match=r"foreign\.npz is not a whole sample file"):
+        load_inputs(tmp_path / "foreign.npz")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """As a conversion error, not as a traceback."""
+    with pytest.raises(ConversionError, match=r"gone\.npz"):
+        load_inputs(tmp_path / "gone.npz")
+
+
+def test_sets_have_a_name_for_reports(tmp_path: Path) -> None:
+    """Kind and count, and calibration says so."""
+    assert sample_set_name("image", 64) == "photographs-64"
+    assert sample_set_name("text", 291) == "captions-291"
+    assert sample_set_name("image", 12, images_dir=tmp_path) == "images-12"
+    assert sample_set_name("image", 128, name="calibration") == "calibration-photographs-128"
+
+
+def test_reading_samples_needs_no_torch(spec: ModelSpec, tmp_path: Path) -> None:
+    """The process that runs a TFLite file stays free of it."""
+    write_samples(spec, "text", "calibration", tmp_path / "text.npz")
+    code = (
+        "import sys; from pathlib import Path; from converter.models.samples import load_inputs; "
+        f"load_inputs(Path({str(tmp_path / 'text.npz')!r})); print(*sys.modules)"
+    )
+
+    imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+    assert not {"torch", "PIL", "open_clip"} & set(imported)
