@@ -1,0 +1,80 @@
+# mypy: allow-subclassing-any
+"""R6, static mean: squeeze-excite and the last pooling take their mean one axis after the other.
+
+Before: `x.mean((2, 3))`, or an average pooling whose kernel is known only when running.
+After: `x.mean(3).mean(2)`.
+
+1. timm's SEModule keeps its two convolutions, its activation and its gate.
+2. timm's average SelectAdaptivePool2d becomes the same mean, flattened by leaving the axes out.
+3. Two axes at once have returned NaN on some phone GPUs; one after the other has not.
+4. Activations that worked in place work on a copy.
+
+Bound: float32 rounding; the sum is taken in another order.
+"""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import SelectAdaptivePool2d
+from timm.layers.adaptive_avgmax_pool import FastAdaptiveAvgPool
+from timm.layers.squeeze_excite import SEModule
+from torch import nn
+
+from converter.rewrites.walking import holds, replace_modules
+
+NUMBER = 6
+NAME = "static mean in squeeze-excite and pooling"
+
+
+class StaticSqueezeExcite(nn.Module):
+    """`x * gate(fc2(act(fc1(mean(x)))))` over (batch, channels, height, width)."""
+
+    def __init__(self, module: SEModule) -> None:
+        super().__init__()
+        self.fc1, self.bn, self.act = module.fc1, module.bn, _on_copy(module.act)
+        self.fc2, self.gate = module.fc2, _on_copy(module.gate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Weigh the channels."""
+        mean = x.mean(3, keepdim=True).mean(2, keepdim=True)
+        return x * self.gate(self.fc2(self.act(self.bn(self.fc1(mean)))))
+
+
+class StaticAveragePool(nn.Module):
+    """(batch, channels, height, width) to (batch, channels)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take the mean."""
+        return x.mean(3).mean(2)
+
+
+def applies(tower: nn.Module) -> bool:
+    """Whether any squeeze-excite or average pooling of timm's is left."""
+    return holds(tower, lambda module: _static(module) is not None)
+
+
+def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Replace them all."""
+    return replace_modules(tower, lambda _, module: _static(module))
+
+
+def _static(module: nn.Module) -> nn.Module | None:
+    if type(module) is SEModule and not module.add_maxpool:
+        return StaticSqueezeExcite(module).eval()
+    if type(module) is SelectAdaptivePool2d and _is_flat_average(module):
+        return StaticAveragePool().eval()
+    return None
+
+
+def _is_flat_average(module: SelectAdaptivePool2d) -> bool:
+    pool = module.pool
+    if isinstance(pool, FastAdaptiveAvgPool):
+        return bool(pool.flatten)
+    is_average = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1))
+    return is_average and isinstance(module.flatten, nn.Flatten)
+
+
+def _on_copy(activation: nn.Module) -> nn.Module:
+    if hasattr(activation, "inplace"):
+        activation.inplace = False
+    return activation
