@@ -49,7 +49,7 @@ def test_unknown_row_offers_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("rows:\n  onnx/fp23: {}\n")
 
-    with pytest.raises(ConfigError, match="rows.onnx/fp23: unknown row; did you mean 'onnx/fp32'"):
+    with pytest.raises(ConfigError, match="rows.onnx/fp23: unknown row 'onnx/fp23'; did you mean 'onnx/fp32'"):
         load_config(path)
 
 

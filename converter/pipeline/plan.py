@@ -100,6 +100,7 @@ class Planner:
         return {
             "reference source": source_hash("converter.pipeline.reference", _REFERENCE_NEUTRAL),
             "model": to_json(self.spec).decode(),
+            "tower": step.tower,
             "weights": self.weights.sha256,
             "images": folder_fingerprint(self.images) if step.tower == "image" else "",
             "calibration images": folder_fingerprint(self.calibration_images) if step.tower == "image" else "",

@@ -15,7 +15,7 @@ from typing import Literal
 
 from converter.records import Limits
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
 Stopped = Literal["", "time", "memory", "interrupted"]
 
 
@@ -126,6 +126,7 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
     scratch.mkdir(exist_ok=True)
     return os.environ | {
         "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from the step beside
         "OPENBLAS_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",

@@ -64,6 +64,9 @@ def convert(job: Job) -> Artifact:
         seen = parent.format if parent else "nothing"
         message = f"stage {step.stage} takes {' or '.join(stage.ACCEPTS)}, its parent {step.parent} gave {seen}"
         raise ConversionError(message)
+    if parent.tower != step.tower:
+        message = f"{step.id} was given the {parent.tower} tower's {step.parent}"
+        raise ConversionError(message)
     mistakes: list[str] = []
     options = parse(stage.Options, dict(step.options), "options", mistakes)
     made = stage.convert(parent, options, step.recipe, Path(job.folder))

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch  # here, not inside functions: torch.jit.script reads the annotations of `Tower.forward`
+
 SAMPLES = 64
 CALIBRATION = 64
 SIZE = 256
@@ -19,8 +21,6 @@ SIZE = 256
 
 def main(out: Path, *, check: bool) -> None:
     """Write all files into `out`."""
-    import torch
-
     torch.set_num_threads(2)
     out.mkdir(parents=True, exist_ok=True)
     module = build()
@@ -47,7 +47,7 @@ def build() -> Any:
             super().__init__()
             self.trunk = trunk
 
-        def forward(self, image):  # type: ignore[no-untyped-def]  # torch.jit.script reads annotations
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
             return functional.normalize(self.trunk(image), dim=-1)
 
     clip = open_clip.create_model("MobileCLIP-S1").eval()
@@ -56,7 +56,6 @@ def build() -> Any:
 
 def torchscript(traced: Any, scripted: Any, out: Path) -> list[Any]:
     """`.pt` traced and scripted, and `.ptl`."""
-    import torch
     from torch.jit.mobile import _load_for_lite_interpreter
 
     frozen = torch.jit.freeze(traced)
@@ -80,7 +79,6 @@ def onnx(traced: Any, example: Any, out: Path) -> list[Any]:
     """fp32 and fp16, static and dynamic batch, simplified and checked."""
     import onnx as onnx_library
     import onnxslim
-    import torch
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     runs = []

@@ -29,10 +29,11 @@ def test_every_required_row_passes_and_the_last_line_names_the_others(exported: 
     """Exit 0, a table, and a closing line that counts required rows and names what did not pass."""
     last = exported.ran.out.strip().splitlines()[-1]
     required = [entry for entry in manifest.artifacts if entry.required]
+    count = len(required) + len(manifest.references)
     excused = [entry.step_id for entry in manifest.artifacts if entry.status != "PASSED"]
 
     assert exported.ran.code == 0, exported.ran.err
-    assert last.startswith(f"{len(required)} of {len(required)} required rows PASSED")
+    assert last.startswith(f"{count} of {count} required rows PASSED")
     assert all(name in last for name in excused)
     assert all(entry.status == "PASSED" for entry in required)
 
@@ -54,6 +55,14 @@ def test_the_manifest_fits_its_schema_and_the_schema_its_records(exported: Expor
 
     assert SCHEMA_FILE.read_bytes() == schema(), "run 'make schema'"
     jsonschema.validate(data, json.loads(SCHEMA_FILE.read_bytes()))
+
+
+def test_no_two_towers_share_a_file(manifest: Manifest) -> None:
+    """The text tower's files are its own: other bytes, other inputs."""
+    hashes = [entry.sha256 for entry in manifest.artifacts]
+
+    assert len(set(hashes)) == len(hashes)
+    assert {entry.tower: entry.inputs[0].name for entry in manifest.artifacts} == {"image": "image", "text": "tokens"}
 
 
 def test_every_listed_file_is_there_with_its_hash(exported: Exported, manifest: Manifest) -> None:

@@ -1,0 +1,90 @@
+"""Keys and reasons: what makes a step another step."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from converter.config import load_config, load_models
+from converter.errors import MissingDependencyError
+from converter.pipeline import plan as plan_module
+from converter.pipeline.cache import Cache
+from converter.pipeline.plan import Planner, check_dependencies, make_plan
+from converter.pipeline.steps import Selection, build_steps, reference_id
+from converter.records import Step, Weights
+
+
+@pytest.fixture
+def planner(tmp_path: Path) -> Planner:
+    return Planner(
+        cache=Cache(tmp_path), spec=load_models()["mobileclip_s1"],
+        weights=Weights(kind="seeded", sha256="0" * 64, trained=False),
+    )  # fmt: skip
+
+
+def steps(**config: object) -> list[Step]:
+    changed = dataclasses.replace(load_config(), **config)  # type: ignore[arg-type]
+    return build_steps(changed, load_models()["mobileclip_s1"], Selection(), trained=False)
+
+
+def test_the_towers_have_references_of_their_own(planner: Planner) -> None:
+    """One model, two towers: two keys, or one would be taken for the other."""
+    planned = {one.step.id: one.key for one in make_plan(steps(), planner)}
+
+    assert planned[reference_id("image")] != planned[reference_id("text")]
+
+
+@pytest.mark.parametrize("change", ["weights", "images", "spec"])
+def test_what_the_reference_is_made_of_is_in_its_key(planner: Planner, tmp_path: Path, change: str) -> None:
+    """Other weights, other photographs or another preprocessing: another reference."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"1")
+    others = {
+        "weights": dataclasses.replace(planner, weights=dataclasses.replace(planner.weights, sha256="1" * 64)),
+        "images": dataclasses.replace(planner, images=str(tmp_path / "photos")),
+        "spec": dataclasses.replace(planner, spec=load_models()["mobileclip_s2"]),
+    }
+
+    keys = {make_plan(steps(), one)[0].key for one in (planner, others[change])}
+
+    assert len(keys) == 2
+
+
+def test_tolerances_are_in_no_key(planner: Planner) -> None:
+    """Judging differently is not converting differently."""
+    reference = steps()[0]
+    stricter = dataclasses.replace(reference, tolerances=())
+
+    assert planner.decide(reference, None, None).key == planner.decide(stricter, None, None).key
+    assert planner.decide(reference, None, None).proof_key == planner.decide(stricter, None, None).proof_key
+
+
+def test_a_changed_tie_margin_measures_again_and_converts_nothing(planner: Planner) -> None:
+    """Ties are part of what is measured, so only the proof's key changes."""
+    reference = steps()[0]
+    other = dataclasses.replace(reference, tie_margin=0.5)
+
+    assert planner.decide(reference, None, None).key == planner.decide(other, None, None).key
+    assert planner.decide(reference, None, None).proof_key != planner.decide(other, None, None).proof_key
+
+
+def test_missing_distributions_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every target that lacks something has a line, and the line has the command."""
+    monkeypatch.setattr(plan_module, "missing", lambda names: [n for n in names if n in ("onnx2tf", "coremltools")])
+
+    with pytest.raises(MissingDependencyError) as caught:
+        check_dependencies(steps(), {"tflite": "tflite", "coreml": "coreml"})
+
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "tflite needs onnx2tf: pip install 'mcconvert[tflite]'" in lines
+
+
+def test_parents_come_before_children() -> None:
+    """The order of steps is one in which they can run."""
+    seen: set[str] = set()
+    for step in steps():
+        assert {one for one in (step.parent, step.size_reference) if one} <= seen
+        seen.add(step.id)
