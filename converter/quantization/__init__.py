@@ -1,0 +1,1 @@
+"""Quantization: how a recipe is applied to a model, and the calibration data that it needs."""

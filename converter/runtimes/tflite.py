@@ -1,0 +1,118 @@
+"""TFLite files, run by the plain LiteRT interpreter on the CPU, XNNPACK included, as an app would run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.errors import ConversionError
+from converter.records import Artifact, TensorSpec
+from converter.runtimes import Arrays
+from converter.tflite_file import require_tflite
+
+FORMAT = "tflite"
+REQUIRES = ("ai-edge-litert",)
+
+
+def cannot_execute() -> str:
+    """LiteRT runs wherever it installs."""
+    return ""
+
+
+@contextmanager
+def open_runner(artifact: Artifact, threads: int) -> Iterator[InterpreterRunner]:
+    """Load the file and run it on `threads` threads.
+
+    Raises:
+        ConversionError: the file is missing, foreign or cut off, or needs ops that the plain interpreter lacks.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    require_tflite(artifact.path)  # the interpreter follows whatever the file points to
+    try:
+        interpreter = Interpreter(model_path=artifact.path, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        message = f"{artifact.path}: LiteRT cannot load it ({reason}); run the step that writes it again"
+        raise ConversionError(message) from error
+    yield InterpreterRunner(interpreter, artifact.path, f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK)")
+
+
+class InterpreterRunner:
+    """An interpreter whose tensors are allocated.
+
+    A file with integer inputs or outputs is fed and read in float32 all the same: by the scale and zero point that
+    the file itself declares. int32 tensors without a scale are tokens, and stay as they are.
+    """
+
+    def __init__(self, interpreter: Any, path: str, executed_by: str) -> None:
+        self.executed_by = executed_by
+        self._interpreter = interpreter
+        self._inputs = interpreter.get_input_details()
+        self._outputs = interpreter.get_output_details()
+        self._path = path
+        self.inputs = tuple(_spec(detail) for detail in self._inputs)
+        self.outputs = tuple(_spec(detail) for detail in self._outputs)
+
+    def infer(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once.
+
+        Raises:
+            ConversionError: an input is missing, or of a type or shape that the file does not take.
+        """
+        for detail, spec in zip(self._inputs, self.inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], _quantized(self._checked(arrays, spec), detail))
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            message = f"{self._path}: LiteRT stopped while running it: {' '.join(str(error).split())}"
+            raise ConversionError(message) from error
+        values = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+        pairs = zip(self.outputs, values, self._outputs, strict=True)
+        return {spec.name: _dequantized(value, detail) for spec, value, detail in pairs}
+
+    def _checked(self, arrays: Arrays, spec: TensorSpec) -> npt.NDArray[Any]:
+        if spec.name not in arrays:
+            message = f"{self._path}: input '{spec.name}' is missing; given were {', '.join(arrays) or 'none'}"
+            raise ConversionError(message)
+        value = arrays[spec.name]
+        if value.shape != spec.shape or str(value.dtype) != spec.dtype:
+            message = (
+                f"{self._path}: input '{spec.name}' came as {value.dtype}{list(value.shape)}, "
+                f"the file takes {spec.dtype}{list(spec.shape)}"
+            )
+            raise ConversionError(message)
+        return value
+
+
+def _spec(detail: Any) -> TensorSpec:
+    shape = tuple(int(size) for size in detail["shape_signature"])
+    dtype = "float32" if _has_scale(detail) else np.dtype(detail["dtype"]).name
+    return TensorSpec(name=detail["name"], shape=shape, dtype=dtype, layout="")
+
+
+def _has_scale(detail: Any) -> bool:
+    return np.dtype(detail["dtype"]).kind in "iu" and detail["quantization"][0] != 0.0
+
+
+def _quantized(value: npt.NDArray[Any], detail: Any) -> npt.NDArray[Any]:
+    if not _has_scale(detail):
+        return value
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    steps: npt.NDArray[Any] = np.clip(np.rint(value / scale) + zero_point, limits.min, limits.max)
+    return steps.astype(detail["dtype"])
+
+
+def _dequantized(value: npt.NDArray[Any], detail: Any) -> npt.NDArray[Any]:
+    if not _has_scale(detail):
+        return value
+    scale, zero_point = detail["quantization"]
+    steps: npt.NDArray[np.float32] = value.astype(np.float32) - np.float32(zero_point)
+    return steps * np.float32(scale)

@@ -1,0 +1,67 @@
+"""The toy towers one and two formats further on, for tests that start from an ONNX or a TFLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.config import configs_dir, read_yaml
+from converter.parsing import parse
+from converter.records import Artifact, Recipe, Tower
+from converter.stages import to_onnx, to_tflite
+from tests.tiny import TINY_IMAGE_SIZE
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def onnx_of(parent: Artifact, folder: Path, **options: Any) -> Artifact:
+    """The tower as an ONNX file in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return to_onnx.convert(parent, to_onnx.Options(**options), None, folder)
+
+
+def tflite_of(parent: Artifact, folder: Path) -> Artifact:
+    """The tower as a float32 TFLite file in `folder`."""
+    return to_tflite.convert(onnx_of(parent, folder), to_tflite.Options(), None, folder)
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe as it ships."""
+    mistakes: list[str] = []
+    read = parse(Recipe, {"name": name} | read_yaml(configs_dir() / "recipes" / f"{name}.yaml"), name, mistakes)
+    assert not mistakes
+    return read
+
+
+def channels_last(inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    """Images as NHWC, tokens as they are."""
+    return {
+        name: np.ascontiguousarray(value.transpose(0, 2, 3, 1)) if value.ndim == 4 else value
+        for name, value in inputs.items()
+    }
+
+
+def write_calibration(tower: Tower, inputs: Arrays, path: Path) -> Path:
+    """A calibration file in the form that the reference step writes."""
+    if tower == "text":
+        np.savez(path, tokens=inputs["tokens"])
+        return path
+    pixels = np.rint(inputs["image"].transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    np.savez(path, pixels=pixels, mean=np.zeros(3), std=np.ones(3))
+    return path
+
+
+def patchwork(count: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Images of 16 coloured squares each: unlike noise, the toy image tower tells them apart."""
+    squares = np.random.default_rng(seed).random((count, 3, 4, 4), dtype=np.float32)
+    return {"image": squares.repeat(TINY_IMAGE_SIZE // 4, axis=2).repeat(TINY_IMAGE_SIZE // 4, axis=3)}
+
+
+def centred_cosines(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Cosine of each pair of rows after the reference's mean row is taken from both."""
+    one, other = reference - reference.mean(0), candidate - reference.mean(0)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray((one * other).sum(1) / lengths)
