@@ -83,16 +83,12 @@ def _awaken(clip: Any, generator: Any) -> None:
         for name, parameter in clip.named_parameters():
             _draw(name, parameter, generator)
         clip.text.token_embedding.weight[0] *= 0.1
-        for name, buffer in clip.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_(0.0, 0.2, generator=generator)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.5, 1.5, generator=generator)
+        _settle_norms(clip.visual, generator)
 
 
 def _draw(name: str, parameter: Any, generator: Any) -> None:
     if name.endswith("gamma"):
-        parameter.uniform_(0.2, 0.4, generator=generator)
+        parameter.fill_(0.3)
     elif parameter.ndim == 1 and name.endswith("weight"):
         parameter.uniform_(0.5, 1.5, generator=generator)
     elif parameter.ndim == 1:
@@ -104,3 +100,18 @@ def _draw(name: str, parameter: Any, generator: Any) -> None:
         parameter.normal_(0.0, std, generator=generator)
     if name.endswith("in_proj_weight"):
         parameter[: 2 * len(parameter) // 3] *= 2.0
+
+
+def _settle_norms(visual: Any, generator: Any) -> None:
+    """Statistics of coloured squares and of noise, so that no batch norm does nothing and none blows up rounding."""
+    import torch
+
+    norms = [module for module in visual.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    size = visual.image_size[0]
+    squares = torch.rand(16, 3, 4, 4, generator=generator).repeat_interleave(size // 4, 2)
+    noise = torch.rand(16, 3, size, size, generator=generator)
+    visual(torch.cat([squares.repeat_interleave(size // 4, 3), noise]))
+    visual.eval()

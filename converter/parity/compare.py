@@ -58,18 +58,34 @@ def embed(
     filled up by repeating its last sample, and cut afterwards.
 
     Raises:
-        ParityError: there is no sample, or an input that the artifact declares is missing.
+        ParityError: there is no sample, an input that the artifact declares is missing or does not fit its type, inputs
+            differ in number, or outputs are not one row a sample.
     """
     missing = [spec.name for spec in specs if spec.name not in inputs]
-    count = min((len(inputs[spec.name]) for spec in specs if not missing), default=0)
-    if missing or count == 0:
+    counts = {} if missing else {spec.name: len(inputs[spec.name]) for spec in specs}
+    if missing or not counts or 0 in counts.values():
         message = f"no samples for input {', '.join(missing) or 'any'}: the sample set has {sorted(inputs)}"
         raise ParityError(message)
+    if len(set(counts.values())) > 1:
+        message = f"the inputs have different numbers of samples: {counts}"
+        raise ParityError(message)
+    count = next(iter(counts.values()))
     fixed = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
     size = int(fixed[0]) if fixed else dynamic_batch
     chunks = [{spec.name: inputs[spec.name][start : start + size] for spec in specs} for start in range(0, count, size)]
-    parts = [runner.infer(_adapted(chunk, specs, size if fixed else 1)) for chunk in chunks]
+    parts = [_run(runner, _adapted(chunk, specs, size if fixed else 1)) for chunk in chunks]
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def _run(runner: Runner, chunk: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """One call's outputs, copied: a runner may hand out the buffer that its next call fills."""
+    size = len(next(iter(chunk.values())))
+    outputs = {name: np.array(rows) for name, rows in runner.infer(chunk).items()}
+    wrong = {name: rows.shape for name, rows in outputs.items() if rows.ndim < 1 or len(rows) != size}
+    if wrong or not outputs:
+        message = f"{size} samples went in, outputs of shape {wrong or 'none'} came out; one row a sample is needed"
+        raise ParityError(message)
+    return outputs
 
 
 def _adapted(chunk: Arrays, specs: Sequence[TensorSpec], at_least: int) -> dict[str, npt.NDArray[Any]]:
@@ -82,4 +98,8 @@ def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 
 def _laid_out(rows: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
     moved = rows.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else rows
-    return np.ascontiguousarray(moved, dtype=np.dtype(spec.dtype))
+    cast = np.ascontiguousarray(moved, dtype=np.dtype(spec.dtype))
+    if cast.dtype.kind in "iu" and not np.array_equal(cast, moved):
+        message = f"input '{spec.name}' takes {spec.dtype}; the samples are {rows.dtype} and lose their values in it"
+        raise ParityError(message)
+    return cast

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from converter.errors import ConfigError, nearest
-from converter.records import OutputParity, ParityReport, RankingParity, Tolerance
+from converter.records import OutputParity, ParityReport, RankingParity, StructureCheck, Tolerance
 
 MIN_SPREAD = 0.1
 """Mean distance of the reference embeddings from their mean below which any file would look right. Freshly
@@ -41,16 +41,22 @@ def judge(
     """
     _check_names(tolerances)
     outputs = [(output, _output_failures(output, tolerances)) for output in report.outputs]
-    ranking = _ranking_failures(report.ranking, tolerances)
+    ranking = _ranking_failures(report, tolerances)
     others = [*_report_failures(report, tolerances), *_file_failures(size_ratio, tolerances)]
     failures = (*(one for _, found in outputs for one in found), *ranking, *others)
     judged = dataclasses.replace(
         report,
         outputs=tuple(dataclasses.replace(output, passed=not found) for output, found in outputs),
-        ranking=dataclasses.replace(report.ranking, passed=not ranking) if report.ranking else None,
+        ranking=_judged_ranking(report, ranking),
         passed=not failures,
     )
     return judged, failures
+
+
+def _judged_ranking(report: ParityReport, failures: Sequence[str]) -> RankingParity | None:
+    """A ranking of rows that were not finite passes nothing, whatever its figures."""
+    finite = not any(output.nonfinite for output in report.outputs)
+    return dataclasses.replace(report.ranking, passed=finite and not failures) if report.ranking else None
 
 
 def _check_names(tolerances: Sequence[Tolerance]) -> None:
@@ -63,8 +69,17 @@ def _report_failures(report: ParityReport, tolerances: Sequence[Tolerance]) -> l
     if not tolerances:
         return ["no tolerance is set, so nothing was judged"]
     if report.structure is not None:
-        return list(report.structure.problems)
+        return _structure_failures(report.structure)
     return [] if report.outputs else ["nothing was compared"]
+
+
+def _structure_failures(structure: StructureCheck) -> list[str]:
+    found = list(structure.problems)
+    if structure.ops < 1 or structure.tensors < 1:
+        found.append(f"nothing was compared: {structure.ops} operations and {structure.tensors} tensors")
+    if math.isnan(structure.max_abs):
+        found.append("the largest difference of the file's tensors is not a number")
+    return found
 
 
 def _output_failures(output: OutputParity, tolerances: Sequence[Tolerance]) -> list[str]:
@@ -80,12 +95,16 @@ def _output_failures(output: OutputParity, tolerances: Sequence[Tolerance]) -> l
     return found
 
 
-def _ranking_failures(ranking: RankingParity | None, tolerances: Sequence[Tolerance]) -> list[str]:
-    found = []
+def _ranking_failures(report: ParityReport, tolerances: Sequence[Tolerance]) -> list[str]:
+    ranking, found = report.ranking, []
     for bound in tolerances:
-        if ranking is not None and bound.metric in RANKING_METRICS:
+        if bound.metric not in RANKING_METRICS:
+            continue
+        if ranking is not None:
             where = f" ({ranking.queries} queries, k {ranking.k})"
             found += _missed("ranking: ", bound, getattr(ranking, bound.metric), where)
+        elif report.outputs:  # a file that was not executed has no ranking
+            found.append(f"ranking: {bound.metric} is bounded and was not measured")
     return found
 
 
@@ -103,4 +122,9 @@ def _missed(prefix: str, bound: Tolerance, seen: float, where: str) -> list[str]
     if seen >= bound.limit if at_least else seen <= bound.limit:
         return []
     side = "below" if at_least else "above"
-    return [f"{prefix}{bound.metric} {seen:.7g} is {side} {bound.limit:g}{where}"]
+    return [f"{prefix}{bound.metric} {_figure(seen, bound.limit)} is {side} {bound.limit:.12g}{where}"]
+
+
+def _figure(seen: float, limit: float) -> str:
+    """`seen` in the fewest digits, seven at least, that do not round it onto its limit."""
+    return next((text for digits in range(7, 17) if float(text := f"{seen:.{digits}g}") != limit), repr(seen))

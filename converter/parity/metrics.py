@@ -50,8 +50,8 @@ def _checked(name: str, reference: Rows, candidate: Rows) -> tuple[Rows, Rows]:
     if reference.shape != candidate.shape or reference.ndim != 2:
         message = f"{name}: the reference has shape {reference.shape}, the candidate {candidate.shape}; (n, d) expected"
         raise ParityError(message)
-    if len(reference) < 2:
-        message = f"{name}: {len(reference)} samples prove nothing; at least 2 are needed"
+    if len(reference) < 2 or not reference.size:
+        message = f"{name}: {len(reference)} samples prove nothing, shape {reference.shape}; at least 2 are needed"
         raise ParityError(message)
     ref = reference.astype(np.float64)
     if not np.isfinite(ref).all():
@@ -62,15 +62,25 @@ def _checked(name: str, reference: Rows, candidate: Rows) -> tuple[Rows, Rows]:
 
 def _cosines(one: Rows, other: Rows) -> Rows:
     """Row by row; a row of length 0 has cosine 1 with another such row and 0 with any other."""
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    dots = (one * other).sum(axis=1)
-    both_zero = ~one.any(axis=1) & ~other.any(axis=1)
-    return np.where(norms > 0, dots / np.where(norms > 0, norms, 1.0), both_zero.astype(np.float64))
+    dots = (_unit(one) * _unit(other)).sum(axis=1)
+    equal = (one == other).all(axis=1)
+    return np.where(equal, 1.0, np.clip(dots, -1.0, 1.0))
+
+
+def _unit(rows: Rows) -> Rows:
+    """Rows of length 1, zero staying zero; scaled by the largest value first, whose square may overflow."""
+    for scale in (np.abs(rows).max(axis=1, keepdims=True), None):
+        divisor = np.linalg.norm(rows, axis=1, keepdims=True) if scale is None else scale
+        rows = np.divide(rows, divisor, out=np.zeros_like(rows), where=divisor > 0)
+    return rows
 
 
 def _sqnr_db(signal: Rows, noise: Rows) -> float:
     """10 log10 of signal energy over noise energy."""
-    energy, error = float((signal**2).sum()), float((noise**2).sum())
+    with np.errstate(over="ignore"):
+        energy, error = float((signal**2).sum()), float((noise**2).sum())
     if error == 0.0:
         return SQNR_CAP_DB
-    return min(SQNR_CAP_DB, 10 * math.log10(energy / error)) if energy > 0 else -SQNR_CAP_DB
+    if energy == 0.0 or math.isinf(error):
+        return -SQNR_CAP_DB
+    return max(-SQNR_CAP_DB, min(SQNR_CAP_DB, 10 * (math.log10(energy) - math.log10(error))))

@@ -80,3 +80,51 @@ def test_outputs_are_compared_by_name() -> None:
     for reference, candidate in (({}, {}), ({"embedding": rows}, {"other": rows})):
         with pytest.raises(ParityError, match="outputs to compare"):
             compare(reference, candidate, **names, k=5, tie_margin=0.0)
+
+
+def test_samples_that_do_not_fit_the_type_are_refused() -> None:
+    """Pixels must not become integers silently."""
+    runner = Recorder(spec(dtype="int8"))
+
+    with pytest.raises(ParityError, match="lose their values"):
+        embed(runner, {"image": np.full((2, 3, 4, 5), 0.7, np.float32)}, specs=runner.inputs)
+
+
+def test_inputs_of_different_length_are_refused() -> None:
+    """No sample is cut off because another input has fewer."""
+    specs = (spec(batch="batch"), TensorSpec(name="tokens", shape=("batch", 7), dtype="int32", layout="NL"))
+    inputs = {"image": np.zeros((4, 3, 4, 5), np.float32), "tokens": np.zeros((3, 7), np.int32)}
+
+    with pytest.raises(ParityError, match="different numbers"):
+        embed(Recorder(*specs), inputs, specs=specs)
+
+
+def test_a_runner_that_answers_for_one_sample_only_is_refused() -> None:
+    """A batch that came out as one row is no embedding of all."""
+
+    class First(Recorder):
+        def infer(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+            return {name: rows[:1] for name, rows in super().infer(arrays).items()}
+
+    runner = First(spec(batch="batch"))
+
+    with pytest.raises(ParityError, match="one row a sample"):
+        embed(runner, {"image": np.zeros((4, 3, 4, 5), np.float32)}, specs=runner.inputs)
+
+
+def test_a_buffer_that_the_runner_fills_again_is_copied() -> None:
+    """Every sample keeps its own output."""
+
+    class Reusing(Recorder):
+        buffer = np.zeros((1, 2), np.float32)
+
+        def infer(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+            self.buffer[:] = super().infer(arrays)["embedding"]
+            return {"embedding": self.buffer}
+
+    images = np.arange(3 * 60, dtype=np.float32).reshape(3, 3, 4, 5)
+    runner = Reusing(spec(batch=1))
+
+    found = embed(runner, {"image": images}, specs=runner.inputs)
+
+    assert found["embedding"][:, 0].tolist() == [0.0, 60.0, 120.0]

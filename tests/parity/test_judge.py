@@ -86,7 +86,7 @@ def test_a_failure_gives_figure_bound_and_worst_sample() -> None:
 
     _, (failure,) = judge(REPORT, [bound])
 
-    assert failure == "embedding: centred_cosine_mean 0.999999 is below 1 (worst sample 7; SQNR 90.0 dB)"
+    assert failure == "embedding: centred_cosine_mean 0.999999 is below 0.9999999 (worst sample 7; SQNR 90.0 dB)"
 
 
 def test_size_is_judged_where_only_the_structure_could_be_checked() -> None:
@@ -105,3 +105,45 @@ def test_an_unknown_metric_offers_the_nearest() -> None:
     """A typing mistake in YAML is not a bound that nothing misses."""
     with pytest.raises(ConfigError, match="did you mean 'max_abs'"):
         judge(REPORT, [Tolerance(metric="max_abz", limit=1.0, why="test")])
+
+
+def test_a_bounded_ranking_that_was_not_measured_fails() -> None:
+    """Comparing nothing is failure, for rankings too."""
+    report = dataclasses.replace(REPORT, ranking=None)
+
+    assert judge(report, [Tolerance(metric="top_k", limit=0.5, why="test")])[1] == (
+        "ranking: top_k is bounded and was not measured",
+    )
+
+
+@pytest.mark.parametrize(("ops", "tensors", "max_abs"), [(0, 3, 0.0), (3, 0, 0.0), (3, 3, float("nan"))])
+def test_a_structure_of_nothing_fails(ops: int, tensors: int, max_abs: float) -> None:
+    """A check that found no operation, no tensor or no number proves nothing."""
+    structure = StructureCheck(ops=ops, tensors=tensors, max_abs=max_abs)
+    report = dataclasses.replace(REPORT, outputs=(), ranking=None, structure=structure)
+
+    assert len(judge(report, [Tolerance(metric="top_k", limit=0.5, why="test")])[1]) == 1
+
+
+def test_a_ranking_of_broken_rows_is_not_passed() -> None:
+    """Its figures come from zeros."""
+    broken = dataclasses.replace(REPORT.outputs[0], nonfinite=1)
+
+    judged, _ = judge(
+        dataclasses.replace(REPORT, outputs=(broken,)), [Tolerance(metric="top_k", limit=0.0, why="test")]
+    )
+
+    assert judged.ranking is not None
+    assert not judged.ranking.passed
+
+
+def test_a_figure_is_never_printed_as_its_own_limit() -> None:
+    """A reader must see which side of the bound it lies on."""
+    near = dataclasses.replace(REPORT.outputs[0], centred_cosine_min=0.99999899999)
+
+    _, (failure,) = judge(
+        dataclasses.replace(REPORT, outputs=(near,)),
+        [Tolerance(metric="centred_cosine_min", limit=0.999999, why="test")],
+    )
+
+    assert "centred_cosine_min 0.99999899999 is below 0.999999 (" in failure

@@ -107,3 +107,19 @@ def test_centred_cosine_ignores_what_is_added_to_all(seed: int, size: float) -> 
 
     assert moved.centred_cosine_min == pytest.approx(plain.centred_cosine_min, abs=1e-6)
     assert moved.spread == pytest.approx(plain.spread, abs=1e-6)
+
+
+def test_values_of_any_size_give_finite_figures() -> None:
+    """A candidate gone wild fails by its figures, not by an overflow."""
+    reference = np.random.default_rng(0).normal(size=(4, 8))
+
+    parity = compare_outputs("embedding", reference, reference * 1e200)
+
+    assert parity.sqnr_db == -200.0
+    assert np.isfinite([parity.cosine_min, parity.centred_cosine_min, parity.max_abs]).all()
+
+
+def test_rows_of_no_numbers_are_refused() -> None:
+    """An empty output compares nothing."""
+    with pytest.raises(ParityError, match="prove nothing"):
+        compare_outputs("embedding", np.zeros((3, 0)), np.zeros((3, 0)))
