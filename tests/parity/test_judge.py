@@ -62,7 +62,9 @@ def test_each_metric_fails_when_it_misses_and_when_it_is_nan(metric: str) -> Non
         (dataclasses.replace(REPORT, outputs=(dataclasses.replace(OUTPUT, spread=math.nan),)), "prove nothing"),
         (dataclasses.replace(REPORT, outputs=(dataclasses.replace(OUTPUT, nonfinite=1),)), "NaN or infinite"),
         (
-            dataclasses.replace(REPORT, outputs=(), structure=StructureCheck(ops=1, tensors=1, max_abs=0.0, problems=("x",))),
+            dataclasses.replace(
+                REPORT, outputs=(), structure=StructureCheck(ops=1, tensors=1, max_abs=0.0, problems=("x",))
+            ),
             "x",
         ),
     ],
