@@ -253,6 +253,8 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
     elif report.results:
         weights = f"{prepared.weights.kind} weights" + ("" if prepared.weights.trained else ", NOT TRAINED")
         print_summary(_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
+    if report.peak_rss_bytes:
+        click.echo(f"peak memory of all steps together: {report.peak_rss_bytes / 2**30:.1f} GiB", err=True)
     if report.interrupted:
         raise KeyboardInterrupt
     return exit_code_of(report.results)

@@ -27,8 +27,8 @@ from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tow
 
 SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
 SCRIPTED = "tower.scripted.pt"
-EMBED_BATCH = 8
-STATISTICS_SAMPLES = 64
+EMBED_BATCH = 2
+STATISTICS_SAMPLES = 32
 REFERENCE_THREADS = 2
 """The same for every --jobs: seeded norm statistics depend, in their last bits, on how many threads sum them up."""
 INPUT_NAMES: Mapping[Tower, str] = {"image": "image", "text": "tokens"}

@@ -144,9 +144,23 @@ def _tflite_run(path: Path) -> Any:
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(str(path), num_threads=2).get_signature_runner()
-        return lambda x: runner(image=x.transpose(0, 2, 3, 1).copy())["embedding"]
+        source, target = runner.get_input_details()["image"], runner.get_output_details()["embedding"]
+
+        def infer(x: Any) -> Any:
+            found = runner(image=_quantized(x.transpose(0, 2, 3, 1), source))["embedding"]
+            scale, zero = target["quantization"]
+            return (found.astype("f4") - zero) * scale if scale else found
+
+        return infer
 
     return run
+
+
+def _quantized(x: Any, details: Any) -> Any:
+    import numpy as np
+
+    scale, zero = details["quantization"]
+    return np.clip(np.round(x / scale + zero), -128, 127).astype("i1") if scale else np.ascontiguousarray(x)
 
 
 def coreml(traced: Any, out: Path) -> None:

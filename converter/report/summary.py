@@ -19,7 +19,8 @@ def print_summary(console: Console, results: Sequence[StageResult], title: str) 
     console.print(_table(rows, title, console.width))
     for result in rows:
         for failure in (*result.failures, *([result.reason] if result.status in ("ERROR", "BLOCKED") else [])):
-            console.print(Text(f"{result.status} {result.step_id}: {failure}", style=STYLES[result.status]))
+            line = Text(f"{result.status} {result.step_id}: {failure}", style=STYLES[result.status])
+            console.print(line, soft_wrap=True)
         if result.status == "ERROR" and result.log:
             console.print(f"  log: {result.log}", highlight=False, markup=False, soft_wrap=True)
     console.print(closing_line(rows), highlight=False, markup=False, soft_wrap=True)
