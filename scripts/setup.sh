@@ -22,7 +22,7 @@ uv=$(find_uv)
 
 if [ "${1:-}" = lock ]; then
     exec "$uv" pip compile pyproject.toml --all-extras --group dev --python-version 3.12 \
-        --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+        --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \
         --quiet --output-file requirements.lock
 fi
 

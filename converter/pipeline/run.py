@@ -24,6 +24,8 @@ from converter.pipeline.process import MemoryMeter, describe, run_worker
 from converter.pipeline.steps import chain, reference_id
 from converter.records import Action, Artifact, StageResult, Status, Step, from_json, to_json
 
+FULL_DISK_BYTES = 64 * 2**20
+
 Started = Callable[[Step, str, str], None]
 """Called with (step, action, reason) when a step begins."""
 Finished = Callable[[StageResult], None]
@@ -206,9 +208,9 @@ class _Runner:
         try:
             outcome = from_json((folder / OUTCOME).read_bytes(), Outcome)
         except (OSError, msgspec.DecodeError) as error:
-            raise ConversionError(describe(ended, step.limits)) from error
+            raise ConversionError(describe(ended, step.limits) + _full_disk(folder)) from error
         if outcome.error:
-            raise _error_of(outcome)
+            raise _error_of(outcome, _full_disk(folder))
         return outcome, ended.peak_rss_bytes, ended.seconds
 
     def _job(self, kind: str, step: Step, folder: Path, parent: Entry | None, root: Entry | None) -> Job:
@@ -294,7 +296,15 @@ def _reference(cache: Cache, root: Entry) -> ReferenceFiles:
     )  # fmt: skip
 
 
-def _error_of(outcome: Outcome) -> McconvertError:
-    error = ConversionError(outcome.error)
+def _error_of(outcome: Outcome, hint: str) -> McconvertError:
+    error = ConversionError(outcome.error + hint)
     error.exit_code = outcome.exit_code
     return error
+
+
+def _full_disk(folder: Path) -> str:
+    """Native writers abort or speak of streams when the disk is full: say it for them, while their half is there."""
+    free = shutil.disk_usage(folder).free
+    if free >= FULL_DISK_BYTES:
+        return ""
+    return f"; the disk below {folder.parent.parent.parent} is full ({free / 1e6:.0f} MB left): free some, run again"

@@ -169,6 +169,33 @@ def test_an_unwritable_output_folder_is_refused(tmp_path: Path, exported: Export
     assert "Traceback" not in ran.err
 
 
+def test_a_really_full_disk_is_named_and_costs_one_step(exported: Exported, plugin: Path, tmp_path: Path) -> None:
+    """On a small file system that a converter fills: exit 5, the disk is named, what was there stays whole."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500m", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here: run as root on Linux")
+    try:
+        for name in ("image.pt", "image_fp32.onnx"):
+            for artifact in (exported.cache / "steps").glob(f"*/{name}"):
+                shutil.copytree(artifact.parent, small / "cache" / "steps" / artifact.parent.name)
+        arguments = (*BASE, "--target", "misbehaving", "--set", "misbehaving.misbehaving.options.how=fill")
+
+        ran = mcconvert(*arguments, "--out", tmp_path / "out", cache=small / "cache", path=plugin)
+        left = shutil.disk_usage(small).free
+        again = mcconvert(*BASE, "--target", "onnx", "--quant", "fp32", "--tower", "image", "--dry-run", "--json",
+                          cache=small / "cache")  # fmt: skip
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+    plan = {one["step"]["id"]: one["action"] for one in json.loads(again.out)}
+    assert ran.code == 5, ran.out
+    assert "no space left on the disk" in ran.out
+    assert f"the disk below {small / 'cache'} is full" in ran.out
+    assert left > 50e6
+    assert plan["image/onnx/fp32"] == "reuse"
+
+
 def test_a_missing_extra_is_one_line_with_its_command(tmp_path: Path, exported: Exported, plugin: Path) -> None:
     """A distribution that is not installed ends with 3 and the pip command, before anything runs."""
     site = Path(shutil.copytree(plugin, tmp_path / "site"))

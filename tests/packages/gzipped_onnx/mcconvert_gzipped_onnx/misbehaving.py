@@ -20,7 +20,7 @@ TARGET_CONFIG = Path(__file__).with_name("misbehaving.yaml")
 class Options:
     """What goes wrong."""
 
-    how: Literal["abort", "hang", "hog", "half", "exit", "raise", "foreign", "full"] = "abort"
+    how: Literal["abort", "hang", "hog", "half", "exit", "raise", "foreign", "full", "fill"] = "abort"
     """abort: a native crash; hang: never ends; hog: allocates without end; half: writes half a file and ends well."""
 
 
@@ -43,6 +43,10 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         raise RuntimeError("op Erf is not supported")
     if options.how == "full":
         raise OSError(28, "No space left on device", str(path))
+    if options.how == "fill":
+        with path.open("wb") as stream:
+            while True:
+                stream.write(bytes(1 << 20))
     if options.how == "half":
         path.write_bytes(b"\x1f\x8b half")
     elif options.how == "foreign":
