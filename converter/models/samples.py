@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from converter.arrays import read_arrays
 from converter.errors import ConversionError, UsageError, nearest
 from converter.models.preprocessing import normalise
 from converter.records import ModelSpec, Tower
@@ -148,20 +148,7 @@ def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ConversionError(_foreign(path, str(error))) from error
+    return read_arrays(path, lambda why: _foreign(path, str(why)))
 
 
 def _rows(path: Path) -> set[bytes]:

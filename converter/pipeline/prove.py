@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from converter.arrays import read_arrays
 from converter.errors import ConversionError, MissingDependencyError
 from converter.models.samples import load_inputs
 from converter.parity.compare import compare, embed
@@ -79,12 +80,9 @@ def load_embeddings(path: Path) -> dict[str, npt.NDArray[Any]]:
     Raises:
         ConversionError: the file is missing, truncated or not an .npz.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except Exception as error:  # numpy raises OSError, ValueError, zipfile.BadZipFile, EOFError ...
-        message = f"{path}: not a whole file of embeddings ({error}); run again with --force to make it anew"
-        raise ConversionError(message) from error
+    return read_arrays(
+        path, lambda why: f"{path}: not a whole file of embeddings ({why}); run again with --force to make it anew"
+    )
 
 
 def _against(other: Path, embeddings: Embeddings, job: Job, name: str, names: Mapping[str, str]) -> ParityReport:

@@ -6,8 +6,6 @@ The file is an .npz written beside the reference: `pixels` (n, size, size, 3) ui
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.arrays import read_arrays
 from converter.errors import ConversionError
 from converter.records import Recipe
 
@@ -29,7 +28,7 @@ def load_calibration(path: str | Path, count: int = 0) -> Iterator[Sample]:
     Raises:
         ConversionError: the file is missing or foreign, or holds fewer samples than asked for.
     """
-    arrays = _read(Path(path))
+    arrays = read_arrays(Path(path), lambda why: _foreign(Path(path), why))
     rows = _rows(Path(path), arrays)
     if len(rows) < max(count, 1):
         message = (
@@ -53,23 +52,6 @@ def calibration_of(recipe: Recipe) -> Iterator[Sample]:
         )
         raise ConversionError(message)
     return load_calibration(recipe.calibration_path, recipe.samples)
-
-
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ConversionError(_foreign(path, error)) from error
 
 
 def _rows(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
