@@ -19,7 +19,7 @@ import msgspec
 
 from converter import __version__
 from converter.completion import complete_models, complete_quants, complete_targets
-from converter.errors import INTERRUPTED_EXIT_CODE, McconvertError, UsageError
+from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
@@ -227,6 +227,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"mcconvert: {error.strerror or error}: {error.filename or 'while writing'}", err=True)
+        sys.exit(ConversionError.exit_code)
     sys.exit(0)
 
 

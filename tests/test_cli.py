@@ -134,6 +134,21 @@ def test_clean_removes_only_what_is_ours(tmp_path: Path) -> None:
     assert stranger.exists()
 
 
+@pytest.mark.parametrize("what", ["out", "cache"])
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -> None:
+    """A file where a folder should be, for results or for the cache: one message with the path, no traceback."""
+    (tmp_path / "file").write_text("in the way")
+    inside = str(tmp_path / "file" / "inside")
+    out = inside if what == "out" else str(tmp_path / "out")
+    environment = {"MCCONVERT_CACHE": inside} if what == "cache" else None
+
+    code, _, err = run("--weights", "seeded", "--out", out, out=tmp_path, environment=environment)
+
+    assert code == (2 if what == "out" else 5)
+    assert str(tmp_path / "file") in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xd8\xff broken"])
 def test_image_folders_without_images_are_refused(tmp_path: Path, content: bytes | None) -> None:
     """An empty folder and a broken JPEG end with exit code 2 and name what they are."""

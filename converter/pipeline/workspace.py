@@ -61,15 +61,18 @@ class Workspace:
             UsageError: another run holds it, or it cannot be written.
         """
         try:
-            with tagged(self.folder), (self.folder / ".lock").open("a+") as lock:
-                _take(lock.fileno(), self.folder)
-                lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
-                yield
-        except PermissionError as error:
-            message = f"cannot write to {error.filename or self.folder}: give --out another folder, or mend its rights"
+            with tagged(self.folder):
+                lock = (self.folder / ".lock").open("a+")
+        except OSError as error:
+            where = f"{error.strerror or error}: {error.filename or self.folder}"
+            message = f"cannot write to the output folder ({where}): give --out another one, or mend its rights"
             raise UsageError(message) from error
+        with lock:
+            _take(lock.fileno(), self.folder)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
 
 
 def _take(handle: int, folder: Path) -> None:

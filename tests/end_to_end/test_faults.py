@@ -159,16 +159,6 @@ def test_a_foreign_checkpoint_is_refused_by_what_it_is(tmp_path: Path, exported:
     assert not proof.exists()
 
 
-def test_an_unwritable_output_folder_is_refused(tmp_path: Path, exported: Exported) -> None:
-    """A path that cannot be a folder is said before anything runs."""
-    (tmp_path / "file").write_text("in the way")
-
-    ran = mcconvert(*BASE, "--out", tmp_path / "file" / "inside", cache=exported.cache)
-
-    assert ran.code in (2, 5)
-    assert "Traceback" not in ran.err
-
-
 def test_a_really_full_disk_is_named_and_costs_one_step(exported: Exported, plugin: Path, tmp_path: Path) -> None:
     """On a small file system that a converter fills: exit 5, the disk is named, what was there stays whole."""
     small = tmp_path / "small"

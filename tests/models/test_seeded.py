@@ -106,11 +106,14 @@ def test_batch_norms_keep_the_statistics_that_they_normalised_by(pixels: np.ndar
 def test_the_model_is_left_in_eval_mode_with_its_momenta(pixels: np.ndarray[Any, Any]) -> None:
     """Nothing but weights and statistics has changed."""
     clip = tiny_clip()
+    norms = [module for module in clip.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for index, norm in enumerate(norms):
+        norm.momentum = 0.1 + index / 1000
 
     awaken(clip, pixels, None, seed=0)
 
     assert not any(module.training for module in clip.modules())
-    assert all(module.momentum == 0.1 for module in clip.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert [norm.momentum for norm in norms] == [0.1 + index / 1000 for index in range(len(norms))]
     assert float(clip.logit_scale.detach().exp()) == pytest.approx(100.0, rel=1e-5)
 
 
