@@ -62,7 +62,7 @@ def model_part(spec: ModelSpec, weights: Weights, logit_scale: float | None) -> 
         id=spec.id, family=spec.family, source=spec.source, license=spec.license, license_url=spec.license_url,
         embed_dim=spec.embed_dim, context_length=spec.context_length, logit_scale=logit_scale,
         trained=weights.trained, normalized=True, preprocessing=spec.preprocessing,
-        weights=dataclasses.replace(weights, path=Path(weights.path).name if weights.path else None),
+        weights=dataclasses.replace(weights, path=Path(weights.path).name if weights.path else None, notice=""),
     )  # fmt: skip
 
 
