@@ -180,7 +180,6 @@ def test_a_really_full_disk_is_named_and_costs_one_step(exported: Exported, plug
 
     plan = {one["step"]["id"]: one["action"] for one in json.loads(again.out)}
     assert ran.code == 5, ran.out
-    assert "no space left on the disk" in ran.out
     assert f"the disk below {small / 'cache'} is full" in ran.out
     assert left > 50e6
     assert plan["image/onnx/fp32"] == "reuse"
