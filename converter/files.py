@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +82,12 @@ def place(source: Path, destination: Path) -> None:
         fresh.replace(destination)
 
 
-@contextlib.contextmanager
-def tagged(folder: Path) -> Iterator[Path]:
-    """A folder that is ours and carries our tag."""
+def make_tagged(folder: Path) -> None:
+    """Make a folder that is ours: it carries our tag."""
     folder.mkdir(parents=True, exist_ok=True)
     tag = folder / TAG
     if not tag.exists():
         tag.write_text("made by mcconvert; 'mcconvert clean' may remove what is here\n", encoding="utf-8")
-    yield folder
 
 
 def _files(folder: Path) -> list[Path]:

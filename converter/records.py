@@ -19,7 +19,6 @@ Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
 WeightsKind = Literal["file", "hub", "seeded"]
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)

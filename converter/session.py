@@ -86,7 +86,7 @@ def prepare(request: Request) -> Prepared:
     steps = build_steps(config, spec, selection, trained=weights.trained)
     workspace = workspace_of(request.out, spec)
     planner = Planner(
-        cache=Cache(workspace.cache_root), spec=spec, weights=weights, force=request.force, labels=extras,
+        cache=Cache(workspace.cache_root), spec=spec, weights=weights, force=request.force,
         images=str(request.images.resolve()) if request.images else None,
         calibration_images=str(request.calibration_images.resolve()) if request.calibration_images else None,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from converter.files import Stamp, hash_path, stamps, tagged, write_atomically
+from converter.files import Stamp, hash_path, make_tagged, stamps, write_atomically
 from converter.records import Artifact, ParityReport, from_json, to_json
 
 ENTRY = "entry.json"
@@ -109,8 +109,8 @@ class Cache:
     def staging(self) -> Iterator[Path]:
         """A folder for one run's unfinished work. Folders that dead runs left behind are removed."""
         base = self.root / "staging"
-        with tagged(self.root):
-            base.mkdir(parents=True, exist_ok=True)
+        make_tagged(self.root)
+        base.mkdir(parents=True, exist_ok=True)
         self._sweep(base)
         folder = base / uuid.uuid4().hex
         with folder.with_suffix(".lock").open("w") as lock:  # locked before the folder is there: never swept alive

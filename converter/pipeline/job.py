@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from converter.records import Artifact, ModelSpec, ParityReport, Step, Tower, Weights
+from converter.records import Artifact, ModelSpec, ParityReport, Step, Weights
 
 JOB = "job.json"
 OUTCOME = "outcome.json"
@@ -14,13 +14,12 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceFiles:
-    """Absolute paths of what the reference step made: inputs, embeddings, calibration inputs, rewritten tower."""
+    """Absolute paths of what the reference step made: inputs, embeddings, rewritten tower."""
 
     samples: str
     embeddings: str
     sample_set: str
     tower: Artifact
-    calibration: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +54,3 @@ class Outcome:
     vs_parent: ParityReport | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
-    tower: Tower | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import MissingDependencyError
@@ -43,7 +43,6 @@ class Planner:
     force: bool = False
     images: str | None = None
     calibration_images: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
 
     def decide(self, step: Step, parent: Entry | None, root: Entry | None, *, fresh: bool = True) -> Decision:
         """The decision for a step whose parent (None for the reference step) is in the cache.
@@ -125,12 +124,7 @@ _REFERENCE_NEUTRAL = tuple(name for name in NEUTRAL if name != "converter.pipeli
 
 
 def make_plan(steps: Sequence[Step], planner: Planner) -> list[PlannedStep]:
-    """What a run would do, parents first. A step below one that runs cannot be decided yet and is planned to run.
-
-    Raises:
-        MissingDependencyError: an extra is missing for a step; all of them are named.
-    """
-    check_dependencies(steps, planner.labels)
+    """What a run would do, parents first. A step below one that runs cannot be decided yet and is planned to run."""
     entries: dict[str, Entry | None] = {}
     planned = []
     for step in steps:

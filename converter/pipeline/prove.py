@@ -41,13 +41,12 @@ def prove(job: Job, artifact: Artifact) -> Outcome:
     why_not = load_runtime(artifact.format).cannot_execute()
     if why_not:
         report = _check_structure(job, artifact, reference, why_not)
-        return Outcome(artifact=artifact, vs_reference=report, tower=artifact.tower)
+        return Outcome(artifact=artifact, vs_reference=report)
     embeddings, executed_by = run_artifact(artifact, Path(reference.samples), job.threads)
     save_embeddings(Path(job.folder) / CANDIDATE, embeddings)
     names = {"candidate": job.step.id, "sample_set": reference.sample_set, "executed_by": executed_by}
     return Outcome(
         artifact=artifact,
-        tower=artifact.tower,
         files={"candidate": CANDIDATE},
         vs_reference=_against(Path(reference.embeddings), embeddings, job, "PyTorch reference", names),
         vs_parent=_against(Path(job.parent_candidate), embeddings, job, job.step.parent or "", names)

@@ -31,7 +31,6 @@ EMBED_BATCH = 2
 STATISTICS_SAMPLES = 32
 REFERENCE_THREADS = 2
 """The same for every --jobs: seeded norm statistics depend, in their last bits, on how many threads sum them up."""
-INPUT_NAMES: Mapping[Tower, str] = {"image": "image", "text": "tokens"}
 
 
 def make(job: Job) -> Outcome:
@@ -59,7 +58,7 @@ def make(job: Job) -> Outcome:
     report, artifact = _rewrite(job, spec, clip, inputs, reference)
     _refuse_sleeping(report, spec)
     return Outcome(
-        artifact=artifact, vs_reference=report, tower=tower, facts={"logit_scale": logit_scale(clip)},
+        artifact=artifact, vs_reference=report, facts={"logit_scale": logit_scale(clip)},
         files={"samples": SAMPLES, "calibration": CALIBRATION, "reference": REFERENCE, "candidate": CANDIDATE}
         | ({"scripted": SCRIPTED} if (folder / SCRIPTED).exists() else {}),
     )  # fmt: skip

@@ -291,7 +291,7 @@ def _reference(cache: Cache, root: Entry) -> ReferenceFiles:
     report = root.proof.vs_reference
     return ReferenceFiles(
         samples=str(cache.path(root, "samples")), embeddings=str(cache.path(root, "reference")),
-        calibration=str(cache.path(root, "calibration")), tower=_absolute(cache, root),
+        tower=_absolute(cache, root),
         sample_set=report.sample_set if report else "",
     )  # fmt: skip
 

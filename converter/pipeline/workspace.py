@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import UsageError
-from converter.files import place, tagged
+from converter.files import make_tagged, place
 from converter.records import ModelSpec, Step
 
 CACHE_VARIABLE = "MCCONVERT_CACHE"
@@ -61,8 +61,8 @@ class Workspace:
             UsageError: another run holds it, or it cannot be written.
         """
         try:
-            with tagged(self.folder):
-                lock = (self.folder / ".lock").open("a+")
+            make_tagged(self.folder)
+            lock = (self.folder / ".lock").open("a+")
         except OSError as error:
             where = f"{error.strerror or error}: {error.filename or self.folder}"
             message = f"cannot write to the output folder ({where}): give --out another one, or mend its rights"
