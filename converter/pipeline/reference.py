@@ -24,6 +24,7 @@ from converter.parity.judge import MIN_SPREAD
 from converter.pipeline.job import Job, Outcome
 from converter.pipeline.prove import CANDIDATE, TOP_K, save_embeddings
 from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tower, Weights
+from converter.torchscript_file import strip_source_positions
 
 SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
 SCRIPTED = "tower.scripted.pt"
@@ -149,8 +150,10 @@ def _trace(module: Any, example: Any, path: Path, scripted: Path) -> None:
             parameter.requires_grad_(False)
         # the tracer's own check compares mangled names and fails on equal graphs (torch 2.14); parity is the check
         torch.jit.trace(module, (example,), check_trace=False).save(str(path))
+        strip_source_positions(path)
         try:
             torch.jit.script(module).save(str(scripted))
+            strip_source_positions(scripted)
         except Exception:
             traceback.print_exc()
             scripted.unlink(missing_ok=True)
