@@ -16,7 +16,8 @@ Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "int8"]
 Action = Literal["run", "verify", "reuse", "blocked"]
 Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
-WeightsKind = Literal["file", "hub", "seeded"]
+WeightsKind = Literal["file", "hub", "bundled", "seeded"]
+SampleDomain = Literal["photographs", "scenes"]
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
 
@@ -36,13 +37,16 @@ class TensorSpec:
 class Preprocessing:
     """How a photograph becomes the image tower's input.
 
-    Resize the shortest side to `size` pixels, crop the centre square, scale to [0, 1], subtract `mean`, divide by
-    `std` (both per RGB channel).
+    Resize to `resize_size` pixels (`size` where it is None): the `shortest` side, the `longest` side with a border
+    filled up, or `squash` both. Crop the centre square of `size` pixels, scale to [0, 1], subtract `mean`, divide by
+    `std` (both per RGB channel). `inside_graph`: the files take uint8 pixels and scale and normalise by themselves;
+    resizing and cropping are the app's in any case.
     """
 
     size: int
-    resize: Literal["shortest"] = "shortest"
-    interpolation: Literal["bilinear", "bicubic"]
+    resize: Literal["shortest", "longest", "squash"] = "shortest"
+    resize_size: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     crop: Literal["center"] = "center"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -53,23 +57,32 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model as its YAML names it; nothing here was read from weights."""
+    """A model as its YAML names it, or as its library describes it; nothing here was read from weights.
+
+    Weights lie in `bundled`, a file of this package, or on the hub in `hub_repo`; a model may have neither. `samples`
+    says on what kind of images and captions it is judged, `parameters` how many numbers each tower has.
+    """
 
     id: str
     family: str
     title: str
     source: str
-    hub_repo: str
-    hub_file: str
-    revision: str
+    hub_repo: str = ""
+    hub_file: str = ""
+    revision: str = "main"
+    bundled: str = ""
     sha256: str | None = None
     license: str
     license_url: str
     towers: tuple[Tower, ...] = TOWERS
     preprocessing: Preprocessing
     context_length: int = 77
+    start_token: int = 49406
     end_token: int = 49407
+    pad_token: int = 0
     embed_dim: int
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    samples: SampleDomain = "photographs"
     aliases: tuple[str, ...] = ()
 
 
@@ -270,6 +283,23 @@ class StageResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenizerFile:
+    """The tokenizer of the text tower, in the format of Hugging Face's `tokenizers`; path relative to the manifest.
+
+    `captions` is how many captions it was seen to cut into the same tokens as the reference's own tokenizer.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    context_length: int
+    start_token: int
+    end_token: int
+    pad_token: int
+    captions: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ManifestModel:
     """The model part of a manifest: all that a user of the files needs beside the files."""
 
@@ -285,6 +315,7 @@ class ManifestModel:
     normalized: bool
     weights: Weights
     preprocessing: Preprocessing
+    tokenizer: TokenizerFile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import WeightsError
-from converter.models.mobileclip import Signature, signature
+from converter.models.building import Signature, signature
 from converter.records import ModelSpec, Weights
 
 if TYPE_CHECKING:

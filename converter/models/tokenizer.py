@@ -1,4 +1,4 @@
-"""From captions to the text tower's input, by open_clip's own tokenizer for the model, without a network."""
+"""From captions to the text tower's input, by open_clip's own byte-pair tokenizer, which is OpenAI's, without a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tokenize(texts: Sequence[str], spec: ModelSpec) -> npt.NDArray[np.int32]:
     Raises:
         ConversionError: a row has no end token.
     """
-    rows = _tokenizer(architecture(spec))(list(texts), context_length=spec.context_length)
+    rows = _tokenizer()(list(texts), context_length=spec.context_length)
     tokens: npt.NDArray[np.int32] = rows.numpy().astype(np.int32)
     without_end = np.flatnonzero((tokens != spec.end_token).all(axis=1))
     if without_end.size:
@@ -35,7 +35,7 @@ def tokenize(texts: Sequence[str], spec: ModelSpec) -> npt.NDArray[np.int32]:
 
 
 @cache
-def _tokenizer(name: str) -> Any:
-    import open_clip
+def _tokenizer() -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
 
-    return open_clip.get_tokenizer(name)
+    return SimpleTokenizer()

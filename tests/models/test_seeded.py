@@ -11,7 +11,7 @@ import torch
 
 from converter.errors import ParityError
 from converter.models.captions import parity_captions
-from converter.models.mobileclip import build
+from converter.models.building import build
 from converter.models.photographs import calibration_views, parity_views
 from converter.models.preprocessing import normalise, prepare
 from converter.models.seeded import MINIMUM_SPREAD, awaken, require_spread, spread

@@ -13,7 +13,7 @@ import torch
 
 from converter.config import configs_dir, find_model
 from converter.errors import ConfigError
-from converter.models.mobileclip import architecture, build, signature
+from converter.models.building import build, signature, source_of
 from converter.records import ModelSpec
 
 MODELS = (
@@ -34,9 +34,10 @@ def test_a_yaml_says_what_open_clip_says(specs: Mapping[str, ModelSpec], name: s
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     spec = specs[name]
-    tag = "datacompdr_lt" if name == "mobileclip_b_lt" else list_pretrained_tags_by_model(architecture(spec))[0]
-    theirs = get_pretrained_cfg(architecture(spec), tag)
-    config = open_clip.get_model_config(architecture(spec))
+    _, architecture = source_of(spec)
+    tag = "datacompdr_lt" if name == "mobileclip_b_lt" else list_pretrained_tags_by_model(architecture)[0]
+    theirs = get_pretrained_cfg(architecture, tag)
+    config = open_clip.get_model_config(architecture)
 
     assert spec.hub_repo == theirs["hf_hub"].rstrip("/")
     assert spec.preprocessing.mean == tuple(theirs["mean"])
@@ -118,7 +119,7 @@ def test_build_is_the_model_that_open_clip_creates(specs: Mapping[str, ModelSpec
 
     spec = specs[name]
     ours = build(spec)
-    theirs = open_clip.create_model(architecture(spec), pretrained=None).eval()
+    theirs = open_clip.create_model(source_of(spec)[1], pretrained=None).eval()
     theirs.load_state_dict(ours.state_dict(), strict=True)
     size = spec.preprocessing.size
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1))
@@ -133,5 +134,5 @@ def test_an_unknown_source_is_refused_with_the_nearest_name(spec: ModelSpec) -> 
     """A typo in `source` names the breadcrumb and what was probably meant."""
     with pytest.raises(ConfigError, match=r"models\.mobileclip_s1\.source.*MobileCLIP-S1"):
         build(dataclasses.replace(spec, source="open_clip:MobileCLIP-S11"))
-    with pytest.raises(ConfigError, match="open_clip:<name>"):
-        architecture(dataclasses.replace(spec, source="timm:fastvit"))
+    with pytest.raises(ConfigError, match="did you mean 'open_clip'"):
+        source_of(dataclasses.replace(spec, source="openclip:MobileCLIP-S1"))
