@@ -14,6 +14,7 @@ from pathlib import Path
 from converter.config import Config, find_model, load_config, load_models
 from converter.errors import UsageError
 from converter.files import place
+from converter.manifest import FileRef, ManifestReference
 from converter.pipeline.cache import Cache, Entry
 from converter.pipeline.plan import Planner, check_dependencies, make_plan
 from converter.pipeline.plugins import extra_targets
@@ -21,7 +22,7 @@ from converter.pipeline.run import Finished, RunReport, RunSettings, Started, ru
 from converter.pipeline.steps import Selection, build_steps, option_mistakes, reference_id
 from converter.pipeline.workspace import Workspace, workspace_of
 from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
-from converter.records import FileRef, ManifestReference, ModelSpec, PlannedStep, Step, Tower, Weights
+from converter.records import ModelSpec, PlannedStep, Step, Tower, Weights
 
 
 @dataclass(frozen=True, kw_only=True)

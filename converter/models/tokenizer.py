@@ -1,4 +1,4 @@
-"""From captions to the text tower's input, by open_clip's own byte-pair tokenizer, which is OpenAI's, without a network."""
+"""From captions to the text tower's input, by open_clip's own byte-pair tokenizer (OpenAI's), without a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.errors import ConversionError
-from converter.models.mobileclip import architecture
 from converter.records import ModelSpec
 
 

@@ -81,8 +81,8 @@ def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
 
 def _model(spec: ModelSpec, weights: Weights, tower: Tower, folder: Path) -> Any:
     """The unmodified model with its weights."""
-    from converter.models.checkpoint import load_weights
     from converter.models.building import build
+    from converter.models.checkpoint import load_weights
     from converter.models.seeded import awaken
 
     clip = build(spec)

@@ -15,23 +15,12 @@ import msgspec
 
 from converter.errors import ConversionError, McconvertError, ParityError, UsageError
 from converter.files import hash_path, write_atomically
+from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestReference
 from converter.parity.judge import judge
 from converter.pipeline.job import JOB, OUTCOME, Job, Outcome, ReferenceFiles
 from converter.pipeline.process import MemoryMeter, describe, run_worker
 from converter.pipeline.steps import reference_id
-from converter.records import (
-    Artifact,
-    FileRef,
-    Limits,
-    Manifest,
-    ManifestEntry,
-    ManifestReference,
-    StageResult,
-    Status,
-    Step,
-    from_json,
-    to_json,
-)
+from converter.records import Artifact, Limits, StageResult, Status, Step, from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,19 +16,8 @@ import msgspec
 from converter import __version__
 from converter.errors import UsageError
 from converter.files import hash_path, write_atomically
-from converter.records import (
-    Manifest,
-    ManifestEntry,
-    ManifestModel,
-    ManifestReference,
-    ModelSpec,
-    StageResult,
-    Step,
-    Tower,
-    Weights,
-    from_json,
-    to_json,
-)
+from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference
+from converter.records import ModelSpec, StageResult, Step, Tower, Weights, from_json, to_json
 
 SCHEMA_VERSION = 1
 SCHEMA = "manifest.schema.json"

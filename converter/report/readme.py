@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from converter.files import write_atomically
-from converter.records import Manifest, ManifestEntry, from_json
+from converter.manifest import Manifest, ManifestEntry
+from converter.records import from_json
 from converter.report.summary import size_words
 
 BEGIN, END = "<!-- results: begin, written by `make readme` -->", "<!-- results: end -->"

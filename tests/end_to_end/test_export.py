@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 from converter.files import hash_path
+from converter.manifest import Manifest
 from converter.pipeline.verify import VerifySettings, verify
 from converter.publishing.manifest import SCHEMA, read_manifest, schema
-from converter.records import Manifest
 from tests.end_to_end.conftest import Exported, mcconvert
 
 SCHEMA_FILE = Path(__file__).parents[2] / "converter" / "publishing" / SCHEMA

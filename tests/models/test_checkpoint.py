@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from converter.errors import WeightsError
-from converter.models.checkpoint import load_weights, logit_scale, read_state_dict
 from converter.models.building import signature
+from converter.models.checkpoint import load_weights, logit_scale, read_state_dict
 from converter.records import ModelSpec, Weights
 from tests.tiny import tiny_clip
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from converter.errors import ParityError
-from converter.models.captions import parity_captions
 from converter.models.building import build
+from converter.models.captions import parity_captions
 from converter.models.photographs import calibration_views, parity_views
 from converter.models.preprocessing import normalise, prepare
 from converter.models.seeded import MINIMUM_SPREAD, awaken, require_spread, spread
 from converter.models.tokenizer import tokenize
 from converter.records import ModelSpec, Preprocessing
-from tests.models.test_mobileclip import MODELS
+from tests.models.test_building import MODELS
 from tests.tiny import TINY_IMAGE_SIZE, tiny_clip
 
 TINY = Preprocessing(

@@ -10,8 +10,9 @@ import pytest
 from converter.config import load_models
 from converter.errors import UsageError
 from converter.files import hash_path
+from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestModel, ManifestReference
 from converter.publishing.manifest import listed_files, merge, model_part, read_manifest, write_manifest
-from converter.records import Artifact, FileRef, Manifest, ManifestEntry, ManifestModel, ManifestReference, Weights
+from converter.records import Artifact, Weights
 
 WEIGHTS = Weights(kind="seeded", sha256="0" * 64, trained=False)
 
