@@ -7,11 +7,12 @@ WEIGHTS ?= auto
 TOWER ?= both
 OUT ?= artifacts
 ARGS ?=
+MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 mobileclip2_s4 clip_vit_b_32 clip_rn50 mobileclip_nano
 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all test test-slow lint format types bench lock readme schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench lock readme schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +24,13 @@ setup: $(READY)  ## bring in uv, Python 3.12 and every dependency, into .venv
 
 export-all: $(READY)  ## the main job: MODEL, WEIGHTS, TOWER, OUT, ARGS
 	@$(BIN)/mcconvert --model '$(MODEL)' --weights '$(WEIGHTS)' --tower '$(TOWER)' --out '$(OUT)' $(ARGS)
+
+prove-models: $(READY)  ## export MODELS whole and write docs/models.md; over an hour
+	@failed=; for model in $(MODELS); do \
+	    $(BIN)/mcconvert --model $$model --weights '$(WEIGHTS)' --out '$(OUT)' $(ARGS) || failed="$$failed $$model"; \
+	done; \
+	$(BIN)/python -m converter.report.models_page '$(OUT)' docs/models.md configs/proven.yaml; \
+	test -z "$$failed" || { echo "not all required rows passed:$$failed" >&2; exit 6; }
 
 test: $(READY)  ## all tests but the slow ones
 	$(BIN)/pytest $(ARGS)

@@ -12,19 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from converter.errors import ConversionError, McconvertError
-from converter.files import hash_path, stamps, write_atomically
+from converter.files import hash_path, stamps
 from converter.parity.judge import judge
 from converter.pipeline.cache import Cache, Entry, Proof
-from converter.pipeline.job import JOB, OUTCOME, Job, Outcome, ReferenceFiles
+from converter.pipeline.dispatch import dispatch
+from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.plan import Decision, Planner, last_of
-from converter.pipeline.process import MemoryMeter, describe, run_worker
+from converter.pipeline.process import MemoryMeter
 from converter.pipeline.steps import chain, reference_id
-from converter.records import Action, Artifact, StageResult, Status, Step, from_json, to_json
-
-FULL_DISK_BYTES = 64 * 2**20
+from converter.records import Action, Artifact, StageResult, Status, Step
 
 Started = Callable[[Step, str, str], None]
 """Called with (step, action, reason) when a step begins."""
@@ -163,14 +160,16 @@ class _Runner:
 
     def _make(self, step: Step, decision: Decision, parent: Entry | None, root: Entry | None) -> Entry:
         folder = self._folder()
-        outcome, peak, seconds = self._work(step, folder, self._job("make", step, folder, parent, root))
+        job = self._job("make", step, folder, parent, root)
+        outcome, ended = dispatch(job, self._log(step), self.stop, self.meter)
         if outcome.artifact is None:
             message = f"{step.id}: the step ended without an artifact"
             raise ConversionError(message)
         name = Path(outcome.artifact.path).name
         paths = [name, *outcome.files.values()]
         entry = Entry(
-            key=decision.key, ingredients=decision.ingredients, seconds=seconds, peak_rss_bytes=peak,
+            key=decision.key, ingredients=decision.ingredients, seconds=ended.seconds,
+            peak_rss_bytes=ended.peak_rss_bytes,
             artifact=dataclasses.replace(outcome.artifact, path=name), files=outcome.files, facts=outcome.facts,
             proof=_proof(decision, outcome), stamps=tuple(one for path in paths for one in stamps(folder / path)),
             file_hashes={label: hash_path(folder / path)[0] for label, path in outcome.files.items()},
@@ -186,7 +185,7 @@ class _Runner:
         folder, cache = self._folder(), self.planner.cache
         job = self._job("prove", step, folder, parent, root)
         job = dataclasses.replace(job, artifact=_absolute(cache, entry))
-        outcome, _, _ = self._work(step, folder, job)
+        outcome, _ = dispatch(job, self._log(step), self.stop, self.meter)
         for label, name in outcome.files.items():
             (folder / name).replace(cache.folder(entry.key) / entry.files.get(label, name))
         files = {**entry.files, **outcome.files}
@@ -198,20 +197,6 @@ class _Runner:
         )  # fmt: skip
         cache.update(fresh)
         return fresh
-
-    def _work(self, step: Step, folder: Path, job: Job) -> tuple[Outcome, int, float]:
-        write_atomically(folder / JOB, to_json(job))
-        log = self._log(step)
-        ended = run_worker(folder, log, step.limits, self.settings.threads, self.stop, self.meter)
-        if ended.stopped == "interrupted":
-            raise KeyboardInterrupt
-        try:
-            outcome = from_json((folder / OUTCOME).read_bytes(), Outcome)
-        except (OSError, msgspec.DecodeError) as error:
-            raise ConversionError(describe(ended, step.limits) + _full_disk(folder)) from error
-        if outcome.error:
-            raise _error_of(outcome, _full_disk(folder))
-        return outcome, ended.peak_rss_bytes, ended.seconds
 
     def _job(self, kind: str, step: Step, folder: Path, parent: Entry | None, root: Entry | None) -> Job:
         cache, planner = self.planner.cache, self.planner
@@ -294,17 +279,3 @@ def _reference(cache: Cache, root: Entry) -> ReferenceFiles:
         tower=_absolute(cache, root),
         sample_set=report.sample_set if report else "",
     )  # fmt: skip
-
-
-def _error_of(outcome: Outcome, hint: str) -> McconvertError:
-    error = ConversionError(outcome.error + hint)
-    error.exit_code = outcome.exit_code
-    return error
-
-
-def _full_disk(folder: Path) -> str:
-    """Native writers abort or speak of streams when the disk is full: say it for them, while their half is there."""
-    free = shutil.disk_usage(folder).free
-    if free >= FULL_DISK_BYTES:
-        return ""
-    return f"; the disk below {folder.parent.parent.parent} is full ({free / 1e6:.0f} MB left): free some, run again"

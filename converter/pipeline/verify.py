@@ -11,16 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from converter.errors import ConversionError, McconvertError, ParityError, UsageError
-from converter.files import hash_path, write_atomically
+from converter.errors import McconvertError, ParityError, UsageError
+from converter.files import hash_path
 from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestReference
 from converter.parity.judge import judge
-from converter.pipeline.job import JOB, OUTCOME, Job, Outcome, ReferenceFiles
-from converter.pipeline.process import MemoryMeter, describe, run_worker
+from converter.pipeline.dispatch import dispatch
+from converter.pipeline.job import Job, Outcome, ReferenceFiles
+from converter.pipeline.process import MemoryMeter
 from converter.pipeline.steps import reference_id
-from converter.records import Artifact, Limits, StageResult, Status, Step, from_json, to_json
+from converter.records import Artifact, StageResult, Status, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +108,7 @@ def _run(
                 sample_set=reference.sample_set, tower=tower,
             ),
         )  # fmt: skip
-        write_atomically(work / JOB, to_json(job))
-        limits = Limits()
-        ended = run_worker(work, work / "log", limits, settings.threads, stop, MemoryMeter())
-        if ended.stopped == "interrupted":
-            raise KeyboardInterrupt
-        try:
-            outcome = from_json((work / OUTCOME).read_bytes(), Outcome)
-        except (OSError, msgspec.DecodeError) as error:
-            raise ConversionError(describe(ended, limits)) from error
-    if outcome.error:
-        raise ConversionError(outcome.error)
-    return outcome
+        return dispatch(job, work / "log", stop, MemoryMeter())[0]
 
 
 def _spoiled(folder: Path, reference: ManifestReference) -> str:

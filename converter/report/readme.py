@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from converter.files import write_atomically
 from converter.manifest import Manifest, ManifestEntry
 from converter.records import from_json
+from converter.report.marks import replace_between_marks
 from converter.report.summary import size_words
-
-BEGIN, END = "<!-- results: begin, written by `make readme` -->", "<!-- results: end -->"
 
 
 def main(manifest_path: Path, readme: Path) -> None:
@@ -20,13 +18,7 @@ def main(manifest_path: Path, readme: Path) -> None:
     Raises:
         SystemExit: the marks are missing.
     """
-    manifest = from_json(manifest_path.read_bytes(), Manifest)
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{readme} lacks the marks {BEGIN} and {END}")
-    write_atomically(readme, "\n".join([before + BEGIN, *table(manifest), END + after]).encode())
+    replace_between_marks(readme, "make readme", table(from_json(manifest_path.read_bytes(), Manifest)))
 
 
 def table(manifest: Manifest) -> Iterable[str]:
