@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.errors import MissingDependencyError, UsageError
+from converter.models.images import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +47,7 @@ CALIBRATION_PHOTOGRAPHS = (
 PARITY_VIEWS = ("whole", "flip", "close", "left", "right", "turned", "bright", "dark")
 CALIBRATION_SEED = 20
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 def parity_views() -> Iterator[tuple[str, Image]]:
@@ -82,23 +83,12 @@ def folder_images(folder: Path) -> Iterator[tuple[str, Image]]:
     if not paths:
         message = f"no image in {folder}; put photographs there ({', '.join(IMAGE_SUFFIXES)})"
         raise UsageError(message)
-    return ((path.name, _open(path)) for path in paths)
+    return ((path.name, open_image(path)) for path in paths)
 
 
 def _is_image(path: Path) -> bool:
     """By its name; macOS leaves hidden files (._photo.jpg) beside images on other systems' disks."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _open(path: Path) -> Image:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        message = f"{path} cannot be read as an image ({error}); repair or remove it"
-        raise UsageError(message) from error
 
 
 @cache
@@ -107,7 +97,7 @@ def _photograph(file_name: str) -> Image:
     if not path.is_file():
         message = f"{path} is missing; this scikit-image lacks it, install 0.24 or later again from its wheel"
         raise MissingDependencyError(message)
-    return _open(path)
+    return open_image(path)
 
 
 @cache

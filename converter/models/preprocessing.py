@@ -1,13 +1,14 @@
-"""From a photograph to the image tower's input, in two halves that together equal open_clip's own transform.
+"""From a photograph to the image tower's input, in two halves that together equal the library's own transform.
 
 `prepare` ends at uint8 pixels, which are exact and small to store; `normalise` turns them into the floats that a tower
-takes, without torch, so that every process that runs an artifact feeds it the same bits.
+takes. Both do without torch, so that every process that runs an artifact feeds it the same bits. Where open_clip's and
+timm's transforms differ (timm resizes to more than it crops), the record says which is meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,16 @@ import numpy.typing as npt
 from converter.records import Preprocessing
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Resampling
+
+LONGEST_RATIO = 100
+"""From this ratio of the sides on, only what the crop can see is resized: a picture of 20000 x 1 pixels would become
+one of 5 million x 256. The pixels then differ from the whole's by rounding, one level of 255 at most."""
 
 
 def prepare(images: Iterable[Image], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Resize, crop and convert as open_clip does: (n, size, size, 3) uint8 RGB."""
-    steps = _steps_before_floats(preprocessing)
-    rows = [np.asarray(_apply(steps, image), dtype=np.uint8) for image in images]
+    """Resize, crop and convert: (n, size, size, 3) uint8 RGB."""
+    rows = [np.asarray(_crop(_resized(image, preprocessing), preprocessing.size).convert("RGB")) for image in images]
     size = preprocessing.size
     return np.stack(rows) if rows else np.empty((0, size, size, 3), np.uint8)
 
@@ -38,29 +42,39 @@ def normalise(pixels: npt.NDArray[np.uint8], mean: Sequence[float], std: Sequenc
     return np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=1)
 
 
-def transform(preprocessing: Preprocessing) -> Any:
-    """open_clip's own inference transform with these settings."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
+def _resized(image: Image, preprocessing: Preprocessing) -> Image:
+    from PIL import Image
 
-    settings = PreprocessCfg(
-        size=preprocessing.size,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        interpolation=preprocessing.interpolation,
-        resize_mode=preprocessing.resize,
-    )
-    return image_transform_v2(settings, is_train=False)
-
-
-def _steps_before_floats(preprocessing: Preprocessing) -> Sequence[Any]:
-    from torchvision.transforms import ToTensor
-
-    steps = transform(preprocessing).transforms
-    to_floats = next(index for index, step in enumerate(steps) if isinstance(step, ToTensor))
-    return list(steps[:to_floats])
+    width, height = image.size
+    size = preprocessing.resize_size or preprocessing.size
+    method = Image.Resampling[preprocessing.interpolation.upper()]
+    if preprocessing.resize == "squash":
+        return image.resize((size, size), method)
+    if preprocessing.resize == "longest":
+        ratio = max(width, height) / size
+        return image.resize((max(1, round(width / ratio)), max(1, round(height / ratio))), method)
+    short, long = min(width, height), max(width, height)
+    longer = int(size * long / short)  # rounded down, as torchvision does
+    whole = (size, longer) if width <= height else (longer, size)
+    if long >= LONGEST_RATIO * short:
+        return _visible(image, whole, preprocessing.size, method)
+    return image.resize(whole, method)
 
 
-def _apply(steps: Sequence[Any], image: Any) -> Any:
-    for step in steps:
-        image = step(image)
-    return image
+def _visible(image: Image, whole: tuple[int, int], size: int, method: Resampling) -> Image:
+    """The centre square of `image` resized to `whole`; Pillow reads beyond the box what its filter needs."""
+    left, top = (_margin(side, size) for side in whole)
+    across, down = image.width / whole[0], image.height / whole[1]
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    return image.resize((size, size), method, box=box)
+
+
+def _crop(image: Image, size: int) -> Image:
+    """The centre square; what it reaches beyond the picture is black."""
+    left, top = (_margin(side, size) for side in image.size)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _margin(side: int, size: int) -> int:
+    """Where the centre square begins, below 0 outside of the picture; rounded as torchvision does."""
+    return round((side - size) / 2) if side >= size else -((size - side) // 2)
