@@ -1,4 +1,8 @@
-"""Checkpoints into models: read without running any code in them, match strictly, explain what does not match."""
+"""Checkpoints into models: read without running any code in them, match strictly, explain what does not match.
+
+A checkpoint may have its names from open_clip, from Apple's package or from OpenAI (see `layouts`), or, for an image
+tower alone, from timm. Its numbers are cast to the model's float32.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import WeightsError
+from converter.models.apple_vit import as_apple_computes
 from converter.models.building import Signature, signature
+from converter.models.layouts import APPLE, Layout, recognize, to_ours, to_theirs
+from converter.models.timm import from_checkpoint_names
+from converter.models.token_rows import expand
 from converter.records import ModelSpec, Weights
 
 if TYPE_CHECKING:
@@ -22,8 +30,8 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the state."""
 PARALLEL_PREFIX = "module."
 """What DataParallel puts before every name."""
-APPLE_PREFIX = "image_encoder."
-"""How names start in the checkpoints of Apple's own package (github.com/apple/ml-mobileclip)."""
+IMAGE_PREFIX, TEXT_PREFIX = "visual.", "text."
+"""How the names of the two towers start."""
 SHOWN = 3
 """How many names of a kind a message lists."""
 LIKENESS = 0.5
@@ -33,7 +41,8 @@ LIKENESS = 0.5
 def load_weights(model: nn.Module, weights: Weights, spec: ModelSpec, known: Sequence[ModelSpec]) -> None:
     """Load `weights` into `model`, every tensor or none.
 
-    `known` are the models to name when the checkpoint is another one's.
+    `known` are the models to name when the checkpoint is another one's. Weights of Apple's own also get the settings
+    that Apple trained them with, where open_clip's differ (`apple_vit`).
 
     Raises:
         WeightsError: the file is no checkpoint, or not this model's, or holds NaN or Inf.
@@ -44,16 +53,28 @@ def load_weights(model: nn.Module, weights: Weights, spec: ModelSpec, known: Seq
         raise ValueError(message)
     path = Path(weights.path)
     state = read_state_dict(path)
-    _refuse_mismatch(path, state, {name: tuple(value.shape) for name, value in model.state_dict().items()}, spec, known)
-    _refuse_nonfinite(path, state)
-    model.load_state_dict(state, strict=True)
+    layout = recognize(state)
+    ours = state if layout is None else to_ours(layout, state)
+    expected = model.state_dict()
+    fitted = _as_expected(ours, expected)
+    mismatch = _mismatch(_shapes(fitted), _shapes(expected))
+    if mismatch:
+        described = f"{spec.title} ({len(expected)} tensors): {'; '.join(mismatch)}"
+        hint = f"{_whose(layout)}{_hint(frozenset(_shapes(ours).items()), spec, known)}"
+        message = f"{path} is not a checkpoint of {described}. {hint}"
+        raise WeightsError(message)
+    _refuse_nonfinite(path, fitted)
+    model.load_state_dict(fitted, strict=True)
+    if layout in APPLE:
+        as_apple_computes(model)
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The named tensors in a .safetensors, .pt, .pth or .bin file, without wrappers and the prefix "module.".
 
     Raises:
-        WeightsError: the file is truncated, of another format, TorchScript, or has code in it (which is not run).
+        WeightsError: the file is truncated, of another format, or has code in it (which is not run). TorchScript is
+            code; OpenAI's archives are read all the same, for their tensors.
     """
     if not path.is_file():
         message = f"no file at {path}; expected a checkpoint"
@@ -64,8 +85,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         message = f"{path} holds {_describe(state)}; expected a state dict, that is named tensors"
         raise WeightsError(message)
     if all(name.startswith(PARALLEL_PREFIX) for name in state):
-        return {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()}
-    return dict(state)
+        return expand({name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in state.items()})
+    return expand(state)
 
 
 def logit_scale(model: Any) -> float:
@@ -89,11 +110,7 @@ def _read_pickle(path: Path) -> Any:
     import torch
 
     if _is_torchscript(path):
-        message = (
-            f"{path} is a TorchScript archive, a program with its weights; expected a state dict; give the checkpoint "
-            "that it was made from"
-        )
-        raise WeightsError(message)
+        return _read_torchscript(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,6 +129,37 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError):
         return False
+
+
+def _read_torchscript(path: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors of OpenAI's own files.
+
+    torch.jit.load reads with an unpickler of its own, which knows tensors and TorchScript's classes but no Python. The
+    program is parsed and not run: what would run on loading, a `__setstate__`, is refused before.
+    """
+    import torch
+
+    state: Mapping[str, torch.Tensor] = {}
+    if not _runs_on_loading(path):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        except (RuntimeError, ValueError) as error:
+            raise WeightsError(_unreadable(path, "TorchScript", str(error))) from error
+    if recognize(state) is None:
+        message = (
+            f"{path} is a TorchScript archive, a program with its weights; expected a state dict, or OpenAI's archive "
+            "of a CLIP; give the checkpoint that it was made from"
+        )
+        raise WeightsError(message)
+    return state
+
+
+def _runs_on_loading(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        sources = [name for name in archive.namelist() if name.endswith(".py")]
+        return any(b"__setstate__" in archive.read(name) for name in sources)
 
 
 def _has_code(path: Path, error: str) -> str:
@@ -160,14 +208,24 @@ def _describe(content: Any) -> str:
     return f"one object of type {type(content).__name__}"
 
 
-def _refuse_mismatch(
-    path: Path,
-    state: Mapping[str, torch.Tensor],
-    expected: Mapping[str, tuple[int, ...]],
-    spec: ModelSpec,
-    known: Sequence[ModelSpec],
-) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+def _as_expected(ours: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The state as the model names it: one built by another package has its names, an image tower alone has no text."""
+    wanted = recognize(expected)
+    if wanted is not None:
+        return to_theirs(wanted, ours)
+    if any(name.startswith(TEXT_PREFIX) for name in expected):
+        return ours
+    if any(name.startswith(IMAGE_PREFIX) for name in ours):
+        return {name: tensor for name, tensor in ours.items() if name.startswith(IMAGE_PREFIX) or name in expected}
+    return {name: ours[theirs] for theirs, name in from_checkpoint_names(ours, expected).items()}
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _mismatch(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What keeps the one from being the other, in words; nothing where they are equal."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     reshaped = [
@@ -175,12 +233,7 @@ def _refuse_mismatch(
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
-    if not missing and not extra and not reshaped:
-        return
-    seen = [*_count(missing, "missing"), *_count(extra, "unknown"), *_count(reshaped, "of another shape")]
-    hint = _hint(frozenset(found.items()), spec, known)
-    message = f"{path} is not a checkpoint of {spec.title} ({len(expected)} tensors): {'; '.join(seen)}. {hint}"
-    raise WeightsError(message)
+    return [*_count(missing, "missing"), *_count(extra, "unknown"), *_count(reshaped, "of another shape")]
 
 
 def _count(names: Sequence[str], what: str) -> Iterator[str]:
@@ -189,14 +242,17 @@ def _count(names: Sequence[str], what: str) -> Iterator[str]:
         yield f"{len(names)} {what} ({shown})"
 
 
+def _whose(layout: Layout | None) -> str:
+    return "" if layout is None else f"Its names are those of {layout.owner}, here as open_clip has them. "
+
+
 def _hint(found: Signature, spec: ModelSpec, known: Sequence[ModelSpec]) -> str:
-    if any(name.startswith(APPLE_PREFIX) for name, _ in found):
-        return f"Its names are those of Apple's own package; take open_clip's file from {spec.hub_repo}"
     if any("reparam" in name for name, _ in found):
         return "It was reparameterized already; give the checkpoint from before that"
     alike = _looks_like(found, known)
     if not alike:
-        return f"It looks like no model known here; take {spec.hub_file} from {spec.hub_repo}"
+        source = f"take {spec.hub_file} from {spec.hub_repo}" if spec.hub_repo else "give other weights"
+        return f"It looks like no model known here; {source}"
     choices = " or ".join(f"--model {model.id}" for model in alike)
     return f"It looks like {' or '.join(model.title for model in alike)}; use {choices}, or give other weights"
 

@@ -14,16 +14,20 @@ After: `tokens -> embedding -> + positions -> blocks -> norm -> first_end(tokens
    ARG_MAX do not prepare in TFLite.
 6. open_clip's LayerNorm casts its result to the input's type. In float32 that is nothing but a CAST in the graph:
    torch's own takes its place.
-
 7. The projection becomes a linear with a bias of zeros, which exports as one fully connected layer.
+
+8. Any tower with the parts of open_clip's (`PARTS`) is rewritten, whatever its blocks are: MobileCLIP-S0's has
+   convolutional ones among them.
 
 Bound: none up to the projection; there float32 rounding, as it sums in another order.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from open_clip.transformer import LayerNorm, TextTransformer
+from open_clip.transformer import LayerNorm
 from torch import nn
 from torch.nn import functional
 
@@ -32,6 +36,11 @@ from converter.rewrites.walking import replace_modules
 
 NUMBER = 4
 NAME = "end-of-text pooling without argmax"
+PARTS = (
+    "token_embedding", "positional_embedding", "attn_mask", "transformer", "ln_final", "text_projection",
+    "pool_type", "context_length", "vocab_size", "width",
+)  # fmt: skip
+"""Attributes by which a text tower is known (rule 8)."""
 
 
 class EndOfTextPool(nn.Module):
@@ -55,7 +64,7 @@ class EndOfTextPool(nn.Module):
 class StaticTextTower(nn.Module):
     """A text tower over (batch, length) int32 tokens; nothing in it depends on runtime shapes."""
 
-    def __init__(self, text: TextTransformer, end_token: int) -> None:
+    def __init__(self, text: Any, end_token: int) -> None:
         super().__init__()
         self.embedding = text.token_embedding
         self.positions = nn.Buffer(text.positional_embedding.detach().clone())
@@ -73,8 +82,8 @@ class StaticTextTower(nn.Module):
 
 
 def applies(tower: nn.Module) -> bool:
-    """Whether the tower is open_clip's text tower."""
-    return isinstance(tower, TextTransformer)
+    """Whether the tower has the parts of open_clip's text tower."""
+    return all(hasattr(tower, part) for part in PARTS)
 
 
 def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
@@ -83,26 +92,31 @@ def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
     Raises:
         ConversionError: the tower has a class token, a padding mask, several outputs or pools elsewhere.
     """
-    if not isinstance(tower, TextTransformer):
-        message = f"expected open_clip's TextTransformer, saw {type(tower).__name__}"
+    if not applies(tower):
+        lacking = ", ".join(part for part in PARTS if not hasattr(tower, part))
+        message = f"expected a text tower with the parts of open_clip's, saw {type(tower).__name__} without {lacking}"
         raise ConversionError(message)
     _check(tower)
-    end_token = tower.eos_id if tower.pool_type == "eos" else tower.vocab_size - 1  # the largest id, as argmax sees it
+    end_token = _end_token(tower)
     replace_modules(tower, lambda _, module: _plain_norm(module))
     return StaticTextTower(tower, end_token).eval()
 
 
-def _check(text: TextTransformer) -> None:
+def _end_token(text: Any) -> int:
+    return int(text.eos_id if text.pool_type == "eos" else text.vocab_size - 1)  # the largest id, as argmax sees it
+
+
+def _check(text: Any) -> None:
     strange = {
-        "a class token": text.cls_emb is not None,
-        "a padding mask": text.use_pad_mask,
-        "several outputs": text.output_tokens,
+        "a class token": getattr(text, "cls_emb", None) is not None,
+        "a padding mask": getattr(text, "use_pad_mask", False),
+        "several outputs": getattr(text, "output_tokens", False),
         f"pooling '{text.pool_type}'": text.pool_type not in ("argmax", "eos"),
         "sequence-first blocks": not text.transformer.batch_first,
     }
     seen = [what for what, is_so in strange.items() if is_so]
     if seen:
-        message = f"a text tower with {', '.join(seen)} cannot be made static; expected MobileCLIP's plain text tower"
+        message = f"a text tower with {', '.join(seen)} cannot be made static; expected one as MobileCLIP's"
         raise ConversionError(message)
 
 

@@ -3,7 +3,8 @@
 Before: `x -> conv kxk + bn | conv 1x1 + bn | bn -> add -> act`, and `x + scale * (mixer(x) - norm(x))`.
 After: `x -> conv kxk with bias -> act`.
 
-1. Every module with an unused `reparameterize()` of timm's FastViT is asked to use it, parents first.
+1. Every module with an unused `reparameterize()` is asked to use it, parents first: timm's FastViT has such modules,
+   and the text tower `mct`.
 2. The arithmetic is done in float64 and rounded once to float32.
 3. Leftovers of the arithmetic (`id_tensor`) are dropped, else a scripted file would carry them.
 4. Batch norm must have settled statistics: a module in training mode is refused.

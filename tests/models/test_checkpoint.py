@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from converter.errors import WeightsError
 from converter.models.building import signature
 from converter.models.checkpoint import load_weights, logit_scale, read_state_dict
+from converter.models.layouts import APPLE, to_theirs
 from converter.records import ModelSpec, Weights
 from tests.tiny import tiny_clip
 
@@ -124,6 +125,144 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "w.pt")
 
 
+class Nested(torch.nn.Module):
+    """A module whose state is what it is given, so that it can be saved as TorchScript."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        for name, tensor in state.items():
+            if "." not in name:
+                self.register_buffer(name, tensor)
+        for head in dict.fromkeys(name.partition(".")[0] for name in state if "." in name):
+            below = {
+                name.removeprefix(f"{head}."): value for name, value in state.items() if name.startswith(f"{head}.")
+            }
+            self.add_module(head, Nested(below))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Nothing."""
+        return x
+
+
+class OnLoading(torch.nn.Module):
+    """A module that runs a program of its own when its archive is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_final = torch.nn.LayerNorm(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Nothing."""
+        return self.ln_final(x)
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        """What `__setstate__` gets."""
+        return self.ln_final.weight, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
+        """The program."""
+        self.training = state[1]
+
+
+def test_openais_archive_loads(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """TorchScript with OpenAI's names, in float16, with three settings among the weights."""
+    halves = {name.removeprefix("text."): half(value) for name, value in state.items()}
+    settings = {name: torch.tensor(64) for name in ("input_resolution", "context_length", "vocab_size")}
+    torch.jit.script(Nested(halves | settings)).save(str(tmp_path / "w.pt"))
+
+    model = load(tmp_path / "w.pt", spec)
+
+    assert model.text.token_embedding.weight.dtype == torch.float32
+    assert holds(model, {name: half(value).to(value.dtype) for name, value in state.items()})
+
+
+def half(value: torch.Tensor) -> torch.Tensor:
+    """In float16, where it has a fraction."""
+    return value.half() if value.is_floating_point() else value
+
+
+def test_an_archive_with_a_program_for_loading_is_refused_before(tmp_path: Path, monkeypatch: Any) -> None:
+    """OpenAI's have none; nothing of it is read."""
+    torch.jit.script(OnLoading()).save(str(tmp_path / "w.pt"))
+    monkeypatch.setattr(torch.jit, "load", None)
+
+    with pytest.raises(WeightsError, match="TorchScript archive"):
+        read_state_dict(tmp_path / "w.pt")
+
+
+def test_apples_layout_loads(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """The same tensors under the names of Apple's package, whose head has no bias."""
+    plain = state | {"visual.trunk.head.fc.bias": torch.zeros_like(state["visual.trunk.head.fc.bias"])}
+    theirs = to_theirs(APPLE[0], plain)
+    torch.save(theirs, tmp_path / "w.pt")
+
+    assert not theirs.keys() & state.keys() - {"logit_scale"}
+    assert holds(load(tmp_path / "w.pt", spec), plain)
+
+
+def test_a_broken_checkpoint_in_apples_layout_is_explained(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """What is missing, and whose names the file has."""
+    plain = state | {"visual.trunk.head.fc.bias": torch.zeros_like(state["visual.trunk.head.fc.bias"])}
+    theirs = to_theirs(APPLE[0], plain)
+    del theirs["text_encoder.final_layer_norm.weight"]
+    torch.save(theirs, tmp_path / "w.pt")
+
+    with pytest.raises(
+        WeightsError, match=r"1 missing \(text\.ln_final\.weight\).* names are those of Apple's package"
+    ):
+        load(tmp_path / "w.pt", spec)
+
+
+def test_apples_file_of_another_model_says_which(specs: Mapping[str, ModelSpec], tmp_path: Path) -> None:
+    """S2 in Apple's layout is told from S1 as in open_clip's."""
+    content = {name: torch.zeros(shape, dtype=torch.uint8) for name, shape in signature(specs["mobileclip_s2"])}
+    torch.save(to_theirs(APPLE[0], content), tmp_path / "w.pt")
+    known = tuple(specs[name] for name in ("mobileclip_s1", "mobileclip_s2"))
+
+    with pytest.raises(WeightsError, match="It looks like MobileCLIP-S2; use --model mobileclip_s2"):
+        load(tmp_path / "w.pt", specs["mobileclip_s1"], known)
+
+
+class ImageHalf(torch.nn.Module):
+    """A model that has an image tower and no text tower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = tiny_clip(seed=4).visual
+
+
+def test_an_image_tower_takes_its_half_of_a_clip(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """The text tower's tensors are left out."""
+    save_file(state, tmp_path / "w.safetensors")
+    model = ImageHalf()
+
+    load_weights(model, weights_at(tmp_path / "w.safetensors"), spec, ())
+
+    assert holds(model, state)
+
+
+def test_an_image_tower_takes_timms_names(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """A checkpoint of the trunk alone, with a classifier that the model has not."""
+    trunk = {name.removeprefix("visual.trunk."): value for name, value in state.items() if name.startswith("visual.")}
+    save_file(trunk | {"classifier.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    model = ImageHalf()
+
+    load_weights(model, weights_at(tmp_path / "w.safetensors"), spec, ())
+
+    assert holds(model, state)
+
+
+def test_an_image_tower_with_a_missing_tensor_is_refused(spec: ModelSpec, tmp_path: Path, state: State) -> None:
+    """Twin: leaving out is for what the model has not."""
+    name = "visual.trunk.head.fc.weight"
+    save_file({key: value for key, value in state.items() if key != name}, tmp_path / "w.safetensors")
+
+    with pytest.raises(WeightsError, match="1 missing"):
+        load_weights(ImageHalf(), weights_at(tmp_path / "w.safetensors"), spec, ())
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_file_is_refused(tmp_path: Path, state: State, suffix: str, share: float) -> None:
@@ -216,7 +355,8 @@ def test_the_message_says_which_model_it_looks_like(
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("image_encoder.model.stem.weight", "names are those of Apple's own package"),
+        ("image_encoder.model.patch_embed.0.rbr_skip.weight", "names are those of Apple's package mobileclip"),
+        ("image_encoder.model.patch_embed.0.reparam_conv.weight", "reparameterized already"),
         ("visual.trunk.stem.0.reparam_conv.weight", "reparameterized already"),
         ("bert.embeddings.weight", "looks like no model known here"),
     ],
