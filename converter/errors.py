@@ -61,13 +61,20 @@ class PublishError(McconvertError):
     exit_code = 7
 
 
+class SkippedError(McconvertError):
+    """Some inputs could not be read and were skipped; the results of the others, if any, were given."""
+
+    exit_code = 8
+
+
 INTERRUPTED_EXIT_CODE = 130
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists all when none is near."""
     choices = sorted(known)
-    close = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+    lowered = {choice.lower(): choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{lowered[close[0]]}'?"
     return f"known: {', '.join(choices)}" if choices else "none is known"

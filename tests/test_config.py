@@ -97,6 +97,11 @@ def test_models_are_found_by_id_and_alias() -> None:
         find_model("mobilclip_s1", models)
 
 
+def test_nearest_does_not_mind_capitals() -> None:
+    """Of names that are written with capitals, the one that differs least is offered."""
+    assert nearest("vit-b-33", ["ViT-B-32", "ViT-L-14", "vit_relpos"]) == "did you mean 'ViT-B-32'?"
+
+
 def test_nearest_lists_all_when_none_is_near() -> None:
     """A name that resembles nothing gets the whole list."""
     assert nearest("zzz", ["onnx", "tflite"]) == "known: onnx, tflite"

@@ -19,7 +19,6 @@ from converter.errors import ParityError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 MINIMUM_SPREAD = 0.2
 LAYER_SCALE = (0.2, 0.4)
@@ -30,13 +29,15 @@ TEXT_BIAS = 0.2
 EMBEDDING = 0.2
 TEXT_POSITION = 0.05
 """Padding is all position: at 0.2 it would outweigh the words of a short caption."""
+AT_ONCE = 32
+"""How many inputs go through a tower side by side, where no statistics are taken from all of them."""
 ATTENTION_GAIN = 1.7
 """On queries and keys: logits of about 3 instead of 1, so that a position attends to few others, not to all 77."""
 
 
-def awaken(model: nn.Module, pixels: Any | None, tokens: Any | None, seed: int) -> None:
-    """Draw every weight from `seed`, set batch-norm statistics from `pixels`, and make sure that both towers tell
-    their inputs apart.
+def awaken(model: Any, pixels: Any | None, tokens: Any | None, seed: int) -> None:
+    """Draw every weight from `seed`, set each tower's batch-norm statistics from its inputs, and make sure that both
+    towers tell their inputs apart.
 
     `pixels` is (n, 3, size, size) float32, normalised, of photographs; `tokens` is (n, 77) integer. A tower whose
     inputs are None gets its weights, but neither statistics nor the check. A parameter depends on `seed` and its own
@@ -51,9 +52,9 @@ def awaken(model: nn.Module, pixels: Any | None, tokens: Any | None, seed: int) 
         for name, parameter in model.named_parameters():
             _draw(name, parameter, _generator(name, seed))
         if pixels is not None:
-            require_spread(_set_statistics(model, torch.as_tensor(pixels)).numpy(), "image")
+            require_spread(_embed(model.visual, torch.as_tensor(pixels)).numpy(), "image")
         if tokens is not None:
-            require_spread(_embed_text(model, torch.as_tensor(tokens)).numpy(), "text")
+            require_spread(_embed(model.text, torch.as_tensor(tokens)).numpy(), "text")
 
 
 def spread(embeddings: npt.NDArray[Any]) -> float:
@@ -116,28 +117,30 @@ def _deviation(name: str, parameter: torch.Tensor, text: bool) -> float:
     return math.sqrt(2.0 / fan_in) if parameter.ndim == 4 else math.sqrt(1.0 / fan_in)
 
 
-def _set_statistics(model: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """One forward pass in which batch norms, and nothing else, are in training mode; returns its embeddings.
-
-    All photographs go through at once, and a cumulative average of one batch is that batch: every norm keeps the
-    statistics by which it normalised (its variance times n / (n - 1)), also where several branch from one tensor.
-    """
+def _embed(tower: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """The tower's embeddings; its batch norms, where it has any, take their statistics from these inputs first."""
+    import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in tower.modules() if isinstance(module, _BatchNorm)]
+    if norms:
+        return _set_statistics(tower, norms, inputs)
+    return torch.cat([tower(rows) for rows in inputs.split(AT_ONCE)])
+
+
+def _set_statistics(tower: Any, norms: list[Any], inputs: torch.Tensor) -> torch.Tensor:
+    """One forward pass in which batch norms, and nothing else, are in training mode; returns its embeddings.
+
+    All inputs go through at once, and a cumulative average of one batch is that batch: every norm keeps the
+    statistics by which it normalised (its variance times n / (n - 1)), also where several branch from one tensor.
+    """
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    embeddings: torch.Tensor = model.encode_image(pixels)
+    embeddings: torch.Tensor = tower(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
     return embeddings
-
-
-def _embed_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.cat([model.encode_text(rows) for rows in tokens.split(32)])

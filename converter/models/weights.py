@@ -1,4 +1,4 @@
-"""Which weights a run uses: a file of yours, the hub's, or seeded ones when nothing else can be had.
+"""Which weights a run uses: a file of yours, this package's, the hub's, or seeded ones when nothing else can be had.
 
 Only finds, checks and names them; `converter.models.checkpoint` reads them. Torch is not imported, and huggingface_hub
 only when the network is really asked, because every run comes through here, also one that has nothing to do.
@@ -22,6 +22,8 @@ SEED = 0
 SEEDED_VERSION = 1
 """Goes up when `converter.models.seeded` draws other values for the same seed."""
 
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the weights lie that come with this package."""
 HUB_FILE_PAIR = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """A hub repository holds the same weights in both; the first is read."""
 
@@ -32,7 +34,8 @@ def resolve(
     """The weights that `request` stands for: `auto`, `hub`, `seeded`, or the path of a checkpoint or its folder.
 
     `auto` takes what the hub's cache holds, else downloads, else falls back to seeded weights and says so in `notice`.
-    A download that failed within the last 15 minutes is not tried again by `auto`; `hub` always tries.
+    A download that failed within the last 15 minutes is not tried again by `auto`; `hub` always tries. Both take the
+    file that comes with this package, where the model has one.
 
     Raises:
         WeightsError: there is no such file, it is not the only one, it cannot be downloaded, or its hash is wrong.
@@ -42,29 +45,57 @@ def resolve(
         case "seeded":
             return _seeded(spec, "as asked for")
         case "hub":
-            return _cached(spec, memory) or _download(spec, memory, now)
+            return _at_hand(spec, memory) or _download(spec, memory, now)
         case "auto":
-            return _cached(spec, memory) or _download_or_seeded(spec, memory, now)
+            return _at_hand(spec, memory) or _download_or_seeded(spec, memory, now)
         case _:
             return _from_path(Path(request).expanduser(), memory)
 
 
 def _seeded(spec: ModelSpec, why: str) -> Weights:
     identity = f"seeded/{SEED}/{spec.id}/{SEEDED_VERSION}"
+    trained = "--weights FILE, or --weights hub" if spec.hub_repo or spec.bundled else "--weights FILE"
     notice = (
         f"{spec.title}: SEEDED weights, {why}: the files below are not trained and will not be published. They prove "
-        "the conversion, and give meaningless embeddings. Trained ones: --weights FILE, or --weights hub."
+        f"the conversion, and give meaningless embeddings. Trained ones: {trained}."
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()
     return Weights(kind="seeded", sha256=digest, seed=SEED, trained=False, notice=notice)
 
 
-def _cached(spec: ModelSpec, memory: Path) -> Weights | None:
-    found = hub.cached(spec.hub_repo, spec.hub_file, spec.revision)
+def _at_hand(spec: ModelSpec, memory: Path) -> Weights | None:
+    """The weights that need no network: this package's own, or the hub's cache."""
+    if spec.bundled:
+        return _bundled(spec, memory)
+    found = hub.cached(spec.hub_repo, spec.hub_file, spec.revision) if spec.hub_repo else None
     return _checked(spec, found, found.expected_sha256, memory) if found else None
 
 
+def _bundled(spec: ModelSpec, memory: Path) -> Weights:
+    path = BUNDLED / spec.bundled
+    if not path.is_file():
+        message = (
+            f"{path} is not there, although configs/models/{spec.id}.yaml says that the weights of {spec.title} come "
+            "with mcconvert; install it again, or use --weights seeded"
+        )
+        raise WeightsError(message)
+    digest = file_sha256(path, memory)
+    if spec.sha256 and digest != spec.sha256:
+        message = (
+            f"{path} has sha256 {digest}, but configs/models/{spec.id}.yaml says {spec.sha256}; the file was changed: "
+            "install mcconvert again, or give a file that you trust with --weights FILE"
+        )
+        raise WeightsError(message)
+    return Weights(kind="bundled", path=str(path), sha256=digest, trained=True)
+
+
 def _download(spec: ModelSpec, memory: Path, now: Callable[[], float]) -> Weights:
+    if not spec.hub_repo:
+        message = (
+            f"no repository on the hub is known for {spec.title}; give its checkpoint with --weights FILE, or use "
+            "--weights seeded for a run on untrained weights"
+        )
+        raise WeightsError(message)
     try:
         found = hub.download(spec.hub_repo, spec.hub_file, spec.revision)
     except WeightsError as error:
@@ -75,6 +106,8 @@ def _download(spec: ModelSpec, memory: Path, now: Callable[[], float]) -> Weight
 
 
 def _download_or_seeded(spec: ModelSpec, memory: Path, now: Callable[[], float]) -> Weights:
+    if not spec.hub_repo:
+        return _seeded(spec, "because no repository on the hub is known for it")
     failure = recent_failure(memory, spec.hub_repo, now())
     if failure:
         return _seeded(spec, f"because the hub failed a short while ago ({failure})")

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from converter.config import Config
+from converter.listed import Listed, Proven
 from converter.records import Finding, ModelSpec, PlannedStep
 
 ACTION_STYLES = {"run": "cyan", "verify": "blue", "reuse": "green", "blocked": "yellow"}
@@ -21,16 +22,37 @@ def plan_table(planned: Sequence[PlannedStep]) -> Table:
     return table
 
 
-def models_table(specs: Iterable[ModelSpec]) -> Table:
-    """A row a model."""
-    table = Table("model", "title", "towers", "image", "resize", "mean / std", "embedding", "licence")
-    for spec in specs:
-        pixels = spec.preprocessing
-        plain = pixels.mean == (0.0, 0.0, 0.0) and pixels.std == (1.0, 1.0, 1.0)
-        table.add_row(
-            spec.id, spec.title, ", ".join(spec.towers), str(pixels.size), pixels.interpolation,
-            "0 / 1" if plain else "OpenAI's", str(spec.embed_dim), spec.license,
-        )  # fmt: skip
+def models_table(models: Iterable[Listed]) -> Table:
+    """A row a model, with what --model takes in the first column."""
+    table = Table("model", "title", "towers", "image", "weights", "licence")
+    for one in models:
+        towers = ", ".join(one.towers)
+        table.add_row(one.name, one.title, towers, str(one.size), one.weights, one.license)
+    return table
+
+
+def model_table(spec: ModelSpec, why_no_text: str, proven: Proven | None) -> Table:
+    """All facts of one model, a row each."""
+    pixels, count = spec.preprocessing, spec.parameters
+    resized = f"{pixels.resize} to {pixels.resize_size or pixels.size}, {pixels.interpolation}, {pixels.crop} crop"
+    weights = f"{spec.hub_repo}/{spec.hub_file} at {spec.revision}" if spec.hub_repo else spec.bundled or "none known"
+    facts = {
+        "title": spec.title,
+        "source": spec.source,
+        "aliases": ", ".join(spec.aliases) or "-",
+        "towers": ", ".join(spec.towers) + (f" ({why_no_text})" if why_no_text else ""),
+        "parameters": ", ".join(f"{tower} {count[tower] / 1e6:.1f} M" for tower in spec.towers if tower in count),
+        "embedding": f"{spec.embed_dim} numbers, unit length",
+        "image": f"{pixels.size} x {pixels.size}, {resized}",
+        "mean / std": f"{_numbers(pixels.mean)} / {_numbers(pixels.std)}",
+        "text": f"{spec.context_length} tokens" if "text" in spec.towers else "-",
+        "weights": weights,
+        "licence": f"{spec.license}, {spec.license_url}",
+        "targets proven": "; ".join(_proven(proven)) or "none yet",
+    }
+    table = Table(show_header=False, title=spec.id, title_justify="left")
+    for name, value in facts.items():
+        table.add_row(name, Text(value or "-"))
     return table
 
 
@@ -50,6 +72,22 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     for one in findings:
         table.add_row(one.name, one.seen, Text(one.advice or "-", style="yellow" if one.advice else "green"))
     return table
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _proven(proven: Proven | None) -> Iterable[str]:
+    """A phrase a target: how many of its files passed, then on which weights and when."""
+    if proven is None:
+        return
+    verdicts: dict[str, list[str]] = {}
+    for step, verdict in proven.rows.items():
+        verdicts.setdefault(step.split("/")[1] if "/" in step else step, []).append(verdict)
+    for target, seen in verdicts.items():
+        yield f"{target} {seen.count('PASSED')} of {len(seen)}"
+    yield f"on {proven.weights} weights, {proven.date}"
 
 
 def _counts(planned: Sequence[PlannedStep]) -> str:

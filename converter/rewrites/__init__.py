@@ -19,7 +19,7 @@ class Rewrite(Protocol):
     """The contract of a rewrite module. Importing one imports torch; importing this room does not."""
 
     NUMBER: int
-    """Its number, R1 to R9; numbers name rewrites and are not their order."""
+    """Its number, R1 to R9 (R10 stands outside of the order); numbers name rewrites and are not their order."""
     NAME: str
     """What it does, in a few words, for notes and manifests."""
 

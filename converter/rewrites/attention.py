@@ -13,7 +13,10 @@ After: `rows -> three linears -> reshape to heads -> q @ k (+ mask) -> softmax -
    2.6 joins q, k and v into one and slices it again.
 5. FastViT's attention on (batch, channels, height, width) gets its constants from the tower's input size.
 6. Transformer blocks become `PreNormBlock`; dropout and stochastic depth do nothing in eval mode and are left out.
-7. Attention with normalised queries, gates or a normalised output is refused: MobileCLIP has none.
+7. Left alone, and traced as it is: attention with normalised queries, gates or a normalised output, separate or extra
+   keys, sequence-first blocks.
+8. The attention pool of OpenAI's ResNets returns the first token's row alone, so only that query is computed: the mean
+   of the grid in front of it. It gets its constants as rule 5 says.
 
 Bound: float32 rounding; the fused operator sums in another order.
 """
@@ -23,13 +26,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transformer import ResidualAttentionBlock, Transformer
 from timm.layers import Attention as TokenAttention
 from timm.models.fastvit import Attention as GridAttention
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from converter.errors import ConversionError
+from converter.rewrites.layers import linear_of
 from converter.rewrites.walking import holds, input_shapes, replace_modules
 
 NUMBER = 3
@@ -72,6 +76,31 @@ class ExplicitGridAttention(nn.Module):
         return self.core(rows).reshape(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
 
 
+class ExplicitAttentionPool(nn.Module):
+    """(batch, channels, height, width) to (batch, out): what the mean of the grid sees in it and in itself (rule 8)."""
+
+    def __init__(self, pool: AttentionPool2d, points: int) -> None:
+        super().__init__()
+        self.points, self.width, self.heads = points, pool.q_proj.in_features, pool.num_heads
+        self.head_dim = self.width // self.heads
+        scale = self.head_dim**-0.5
+        query, bias = pool.q_proj.weight.detach().double() * scale, pool.q_proj.bias.detach().double() * scale
+        self.q, self.k, self.v, self.out = linear_of(query, bias), pool.k_proj, pool.v_proj, pool.c_proj
+        self.first = nn.Buffer(pool.positional_embedding.detach()[:1].clone())
+        self.others = nn.Buffer(pool.positional_embedding.detach()[1:].clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool."""
+        grid = x.reshape(-1, self.width, self.points).permute(0, 2, 1)
+        mean = grid.mean(dim=1, keepdim=True) + self.first
+        rows = torch.cat([mean, grid + self.others], dim=1).reshape(-1, self.width)
+        q = self.q(mean.reshape(-1, self.width)).reshape(-1, self.heads, 1, self.head_dim)
+        k = self.k(rows).reshape(-1, self.points + 1, self.heads, self.head_dim).permute(0, 2, 3, 1)
+        v = self.v(rows).reshape(-1, self.points + 1, self.heads, self.head_dim).permute(0, 2, 1, 3)
+        mixed = torch.matmul(torch.softmax(torch.matmul(q, k), dim=-1), v)
+        return self.out(mixed.reshape(-1, self.width))
+
+
 class PreNormBlock(nn.Module):
     """A transformer block over rows: `x + scale(attention(norm(x)))`, then `x + scale(mlp(norm(x)))`."""
 
@@ -109,11 +138,7 @@ def applies(tower: nn.Module) -> bool:
 
 
 def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
-    """Replace every attention, or the blocks around it.
-
-    Raises:
-        ConversionError: an attention has parts that this rewrite does not know (rule 7).
-    """
+    """Replace every attention of a known kind, or the blocks around it."""
     shapes = input_shapes(tower, example, _is_known)
     return replace_modules(tower, lambda path, module: _explicit(module, shapes[path]) if _is_known(module) else None)
 
@@ -125,15 +150,28 @@ def split_projection(
     scale = (weight.shape[0] // 3 // heads) ** -0.5
     q, k, v = weight.detach().double().chunk(3)
     q_bias, k_bias, v_bias = (None,) * 3 if bias is None else bias.detach().double().chunk(3)
-    return _linear(q * scale, None if q_bias is None else q_bias * scale), _linear(k, k_bias), _linear(v, v_bias)
+    return linear_of(q * scale, None if q_bias is None else q_bias * scale), linear_of(k, k_bias), linear_of(v, v_bias)
 
 
-def _is_known(module: nn.Module) -> bool:
+def _is_known(module: Any) -> bool:
     if type(module) is nn.Sequential:
-        return len(module) > 0 and all(type(block) is Block for block in module)
+        return len(module) > 0 and all(type(block) is Block and _is_plain_timm(block.attn) for block in module)
     if type(module) is Transformer:
-        return all(type(block) is ResidualAttentionBlock for block in module.resblocks)
-    return type(module) is GridAttention
+        plain = (type(block) is ResidualAttentionBlock and _is_plain_torch(block.attn) for block in module.resblocks)
+        return module.batch_first and all(plain)
+    return type(module) in (GridAttention, AttentionPool2d)
+
+
+def _is_plain_timm(attn: Any) -> bool:
+    """Rule 7."""
+    extras = (getattr(attn, name, None) for name in ("q_norm", "k_norm", "norm", "gate"))
+    return type(attn) is TokenAttention and all(isinstance(part, nn.Identity | None) for part in extras)
+
+
+def _is_plain_torch(attn: Any) -> bool:
+    """Rule 7."""
+    joint = type(attn) is nn.MultiheadAttention and attn.in_proj_weight is not None
+    return joint and attn.bias_k is None and not attn.add_zero_attn and attn.batch_first
 
 
 def _explicit(module: Any, shape: tuple[int, ...]) -> nn.Module:
@@ -142,6 +180,8 @@ def _explicit(module: Any, shape: tuple[int, ...]) -> nn.Module:
         qkv = split_projection(module.qkv.weight, module.qkv.bias, module.num_heads)
         core = ExplicitAttention(height * width, module.num_heads, qkv, module.proj)
         return ExplicitGridAttention(core, channels, height, width).eval()
+    if isinstance(module, AttentionPool2d):
+        return ExplicitAttentionPool(module, shape[2] * shape[3]).eval()
     tokens, width = shape[1:]
     if isinstance(module, Transformer):
         return RowBlocks([_block_of_open_clip(block, tokens) for block in module.resblocks], tokens, width).eval()
@@ -158,26 +198,10 @@ def _block_of_timm(block: Any, tokens: int) -> PreNormBlock:
 
 
 def _from_timm(attn: Any, tokens: int) -> ExplicitAttention:
-    extras = (getattr(attn, name, None) for name in ("q_norm", "k_norm", "norm", "gate"))
-    if type(attn) is not TokenAttention or any(not isinstance(part, nn.Identity | None) for part in extras):
-        message = f"attention of kind {type(attn).__name__} with norms or gates cannot be made explicit (R3, rule 7)"
-        raise ConversionError(message)
-    return ExplicitAttention(
-        tokens, attn.num_heads, split_projection(attn.qkv.weight, attn.qkv.bias, attn.num_heads), attn.proj
-    )
+    qkv = split_projection(attn.qkv.weight, attn.qkv.bias, attn.num_heads)
+    return ExplicitAttention(tokens, attn.num_heads, qkv, attn.proj)
 
 
 def _from_torch(attn: nn.MultiheadAttention, tokens: int) -> ExplicitAttention:
-    if attn.in_proj_weight is None or attn.bias_k is not None or attn.add_zero_attn or not attn.batch_first:
-        message = "nn.MultiheadAttention with separate, extra or sequence-first keys cannot be made explicit (R3)"
-        raise ConversionError(message)
     qkv = split_projection(attn.in_proj_weight, attn.in_proj_bias, attn.num_heads)
-    return ExplicitAttention(tokens, attn.num_heads, qkv, _linear(attn.out_proj.weight, attn.out_proj.bias))
-
-
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight = nn.Parameter(weight.detach().float().contiguous(), requires_grad=False)
-    values = torch.zeros(weight.shape[0]) if bias is None else bias.detach().float().contiguous()
-    linear.bias = nn.Parameter(values, requires_grad=False)
-    return linear.eval()
+    return ExplicitAttention(tokens, attn.num_heads, qkv, linear_of(attn.out_proj.weight, attn.out_proj.bias))

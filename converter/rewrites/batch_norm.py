@@ -6,8 +6,9 @@ After: `x -> conv with bias -> act`.
 1. `w' = w * s` and `b' = (b - mean) * s + bias`, with `s = weight / sqrt(var + eps)` of each output channel.
 2. The arithmetic is done in float64 and rounded once to float32.
 3. An activation inside the norm (timm's BatchNormAct2d) stays, as a module of its own.
-4. Folded are timm's ConvNormAct and neighbours in a Sequential. A batch norm that stands alone, as before FastViT's
-   attention, stays: it evens out the ranges of channels, which 8-bit activations need.
+4. Folded are timm's ConvNormAct, neighbours in a Sequential, and the pairs that residual blocks keep under names of
+   their own (`SIBLINGS`). A batch norm that stands alone, as before FastViT's attention, stays: it evens out the ranges
+   of channels, which 8-bit activations need.
 5. Left alone: convolutions whose class changes weights while running, and norms without running statistics.
 
 Bound: float32 rounding of one convolution.
@@ -15,8 +16,16 @@ Bound: float32 rounding of one convolution.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from open_clip.modified_resnet import Bottleneck as ClipBottleneck
+from open_clip.modified_resnet import ModifiedResNet
 from timm.layers import BatchNormAct2d, ConvNormAct
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+from timm.models.efficientnet import EfficientNet
+from timm.models.mobilenetv3 import MobileNetV3
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from converter.errors import ConversionError
@@ -24,11 +33,24 @@ from converter.rewrites.walking import holds, replace_modules
 
 NUMBER = 2
 NAME = "fold batch norm into convolutions"
+_NUMBERED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+SIBLINGS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+    ModifiedResNet: _NUMBERED,
+    ClipBottleneck: _NUMBERED,
+    ResNet: _NUMBERED[:1],
+    BasicBlock: _NUMBERED[:2],
+    Bottleneck: _NUMBERED,
+    EfficientNet: (("conv_stem", "bn1"), ("conv_head", "bn2")),
+    MobileNetV3: (("conv_stem", "bn1"),),
+    DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+    InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+}
+"""Attributes of a class whose `forward` feeds the first to the second and to nothing else (rule 4)."""
 
 
 def applies(tower: nn.Module) -> bool:
     """Whether any convolution is followed by a batch norm."""
-    return holds(tower, lambda module: _folded(module) is not None)
+    return holds(tower, lambda module: _folded(module) is not None or bool(_siblings(module)))
 
 
 def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
@@ -40,6 +62,11 @@ def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
     if tower.training:
         message = "the tower is in training mode, so its batch norms have no settled statistics; call eval() first"
         raise ConversionError(message)
+    for module in tower.modules():
+        for conv, norm in _siblings(module):
+            pair: Any = getattr(module, norm)
+            setattr(module, conv, fold_pair(getattr(module, conv), pair))
+            setattr(module, norm, _activation(pair) or nn.Identity())
     return replace_modules(tower, lambda _, module: _folded(module))
 
 
@@ -67,6 +94,11 @@ def _folded(module: nn.Module) -> nn.Module | None:
     if type(module) is nn.Sequential:
         return _fold_sequence(list(module))
     return None
+
+
+def _siblings(module: nn.Module) -> list[tuple[str, str]]:
+    pairs = SIBLINGS.get(type(module), ())
+    return [pair for pair in pairs if _is_pair(*(getattr(module, name, None) for name in pair))]
 
 
 def _fold_sequence(steps: list[nn.Module]) -> nn.Module | None:

@@ -10,7 +10,7 @@ import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from converter.errors import ConversionError
-from converter.records import Tower
+from converter.records import Preprocessing, Tower
 from converter.rewrites import Rewrite
 
 if TYPE_CHECKING:
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def rewrite_tower(clip: nn.Module, tower: Tower) -> nn.Module:
+def rewrite_tower(clip: nn.Module, tower: Tower, preprocessing: Preprocessing | None = None) -> nn.Module:
     """The rewritten copy of one tower of open_clip's CustomTextCLIP.
 
-    Its attribute `applied` names the rewrites that found something to change, in their order.
+    Its attribute `applied` names the rewrites that found something to change, in their order. Where `preprocessing` is
+    to happen inside the graph, the image tower takes uint8 pixels.
 
     Raises:
         ConversionError: the model is in training mode, or the tower is of a kind that cannot be rewritten.
     """
     import torch
+
+    from converter.rewrites import pixels
 
     module = _copy(clip, tower)
     example = _example(clip, tower)
@@ -36,6 +39,9 @@ def rewrite_tower(clip: nn.Module, tower: Tower) -> nn.Module:
             if rewrite.applies(module):
                 module = rewrite.apply(module, example).eval()
                 applied.append(_title(rewrite))
+    if tower == "image" and preprocessing is not None and preprocessing.inside_graph:
+        module = pixels.PixelsIn(module, preprocessing.mean, preprocessing.std).eval()
+        applied.append(f"R{pixels.NUMBER} {pixels.NAME}")
     module.applied = tuple(applied)
     return module.requires_grad_(False)
 
@@ -57,7 +63,8 @@ def _example(clip: Any, tower: Tower) -> torch.Tensor:
     import torch
 
     if tower == "image":
-        return torch.zeros(1, 3, *clip.visual.image_size)
+        size = clip.visual.image_size  # an int in open_clip's ModifiedResNet, else (height, width)
+        return torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size))
     return torch.zeros(1, clip.text.context_length, dtype=torch.int32)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from converter.errors import ConversionError
 from converter.runtimes.coreml_program import Constant, Operation, Program
+from converter.runtimes.coreml_windows import window_kernels
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def evaluate(program: Program, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Ev
 
     kernels = _kernels()
     values: dict[str, Any] = {name: _value(constant) for name, constant in program.constants.items()}
-    values |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    values |= {name: _input(array) for name, array in arrays.items()}
     overflowing: list[str] = []
     with torch.no_grad():
         for operation in program.operations:
@@ -58,6 +59,14 @@ def evaluate(program: Program, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Ev
         raise ConversionError(message)
     outputs = {name: values[name].numpy() for name in program.outputs}
     return Evaluation(outputs=outputs, overflowing=tuple(overflowing))
+
+
+def _input(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """The program sees an image's pixels as floats."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.float() if tensor.dtype == torch.uint8 else tensor
 
 
 def _value(constant: Constant) -> Any:
@@ -98,7 +107,7 @@ def _argument(names: tuple[str, ...], values: Mapping[str, Any]) -> Any:
 
 
 def _kernels() -> dict[str, Kernel]:
-    return {**_elementwise(), **_reductions(), **_moves(), **_layers()}
+    return {**_elementwise(), **_reductions(), **_moves(), **_layers(), **window_kernels()}
 
 
 def _elementwise() -> dict[str, Kernel]:
@@ -108,6 +117,7 @@ def _elementwise() -> dict[str, Kernel]:
     unary = {
         "abs": torch.abs, "exp": torch.exp, "erf": torch.erf, "relu": torch.relu, "sigmoid": torch.sigmoid,
         "silu": functional.silu, "sqrt": torch.sqrt, "square": torch.square, "tanh": torch.tanh,
+        "relu6": functional.relu6, "softplus": functional.softplus, "sin": torch.sin, "cos": torch.cos,
     }  # fmt: skip
     binary = {
         "add": torch.add, "sub": torch.sub, "mul": torch.mul, "real_div": torch.true_divide, "pow": torch.pow,
@@ -119,6 +129,13 @@ def _elementwise() -> dict[str, Kernel]:
         **{name: _binary(function) for name, function in binary.items()},
         "cast": _cast,
         "clip": lambda a: a["x"].clamp(a["alpha"].item(), a["beta"].item()),
+        "leaky_relu": lambda a: functional.leaky_relu(a["x"], float(a["alpha"])),
+        "linear_activation": lambda a: a["alpha"] * a["x"] + a["beta"],
+        "prelu": lambda a: functional.prelu(a["x"], a["alpha"]),
+        "sigmoid_hard": lambda a: (a["alpha"] * a["x"] + a["beta"]).clamp(0.0, 1.0),
+        "thresholded_relu": lambda a: torch.where(a["x"] >= a["alpha"], a["x"], 0.0),
+        "log": lambda a: torch.log(a["x"] + a["epsilon"]),
+        "inverse": lambda a: 1.0 / (a["x"] + a["epsilon"]),
         "rsqrt": lambda a: torch.rsqrt(a["x"] + a["epsilon"]),
         "select": lambda a: torch.where(a["cond"], a["a"], a["b"]),
     }
@@ -169,11 +186,21 @@ def _moves() -> dict[str, Kernel]:
         "squeeze": lambda a: a["x"].squeeze(tuple(a["axes"].tolist())),
         "expand_dims": _expand_dims,
         "concat": lambda a: torch.cat(a["values"], dim=int(a["axis"])),
-        "split": lambda a: tuple(torch.tensor_split(a["x"], int(a["num_splits"]), dim=int(a["axis"]))),
+        "stack": lambda a: torch.stack(a["values"], dim=int(a["axis"])),
+        "split": _split,
         "tile": lambda a: a["x"].tile(a["reps"].tolist()),
         "gather": lambda a: _gather(a["x"], a["indices"].long(), int(a["axis"])),
         "slice_by_index": _slice,
     }
+
+
+def _split(a: Arguments) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    axis = int(a["axis"])
+    if "split_sizes" in a:
+        return tuple(torch.split(a["x"], a["split_sizes"].tolist(), dim=axis))
+    return tuple(torch.tensor_split(a["x"], int(a["num_splits"]), dim=axis))
 
 
 def _expand_dims(a: Arguments) -> torch.Tensor:
@@ -212,7 +239,6 @@ def _layers() -> dict[str, Kernel]:
     from torch.nn import functional
 
     return {
-        "conv": _conv,
         "linear": lambda a: functional.linear(a["x"], a["weight"], a.get("bias")),
         "matmul": _matmul,
         "softmax": lambda a: torch.softmax(a["x"], dim=int(a["axis"])),
@@ -227,24 +253,6 @@ def _layers() -> dict[str, Kernel]:
             a["query"], a["key"], a["value"], a.get("attn_mask")
         ),
     }
-
-
-def _conv(a: Arguments) -> torch.Tensor:
-    """MIL pads by pairs, first axis first; torch's `pad` takes the last axis first."""
-    from torch.nn import functional
-
-    x, weight = a["x"], a["weight"]
-    if a["pad_type"] not in ("valid", "custom"):
-        message = f"padding of kind {a['pad_type']}"
-        raise ValueError(message)
-    if a["pad_type"] == "custom":
-        pairs = a["pad"].reshape(-1, 2).flip(0).reshape(-1).tolist()
-        x = functional.pad(x, pairs)
-    convolve: Any = functional.conv1d if weight.ndim == 3 else functional.conv2d
-    result: torch.Tensor = convolve(
-        x, weight, a.get("bias"), a["strides"].tolist(), 0, a["dilations"].tolist(), int(a["groups"])
-    )
-    return result
 
 
 def _matmul(a: Arguments) -> torch.Tensor:

@@ -12,6 +12,8 @@ Rules:
    naming of nodes that have names. Of what it writes, the float32 file alone is kept: its float16 file does not load.
 3. The graph is then tidied (converter/stages/tflite_tidying.py), and every buffer aligned as the schema asks.
 4. Inputs and outputs keep their names, "image" or "tokens" and "embedding", also in the signature "serving_default".
+5. A flatbuffer's offsets are signed 32-bit numbers: a tower whose weights take 2 GB or more is refused before anything
+   is converted. No tower is split.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import ConversionError
-from converter.onnx_file import load_model
+from converter.onnx_file import load_model, weight_bytes
 from converter.records import Artifact, Recipe, TensorSpec
 from converter.stages.tflite_tidying import tidy
 from converter.tflite_file import read_model, write_model
@@ -32,6 +34,8 @@ FORMAT = "tflite"
 ACCEPTS = ("onnx",)
 REQUIRES = ("onnx2tf", "onnx", "ai-edge-litert", "flatbuffers")
 
+LARGEST_BYTES = 2**31 - 1
+"""Rule 5."""
 _FLOAT32_SUFFIX = "_float32.tflite"
 
 
@@ -47,8 +51,8 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
     """Write `<tower>.tflite` into `out_dir`.
 
     Raises:
-        ConversionError: a recipe was given, the parent's batch is dynamic or it is not float32, or an operator has no
-            counterpart in LiteRT.
+        ConversionError: a recipe was given, the parent's batch is dynamic or it is not float32, its weights do not
+            fit into a flatbuffer, or an operator has no counterpart in LiteRT.
     """
     _refuse(parent, recipe)
     model = _converted(parent, out_dir)
@@ -88,11 +92,23 @@ def _refuse(parent: Artifact, recipe: Recipe | None) -> None:
         raise ConversionError(message)
 
 
+def _refuse_too_large(graph: Any, parent: Artifact) -> None:
+    """Rule 5."""
+    weights = weight_bytes(graph)
+    if weights > LARGEST_BYTES:
+        message = (
+            f"{parent.path}: the weights of the {parent.tower} tower take {weights} bytes, and a TFLite file holds at "
+            f"most {LARGEST_BYTES}, because a flatbuffer counts in signed 32-bit numbers; take ONNX or Core ML for it"
+        )
+        raise ConversionError(message)
+
+
 def _converted(parent: Artifact, out_dir: Path) -> Any:
     """Rules 1 and 2."""
     import onnx2tf
 
     graph = load_model(parent.path)
+    _refuse_too_large(graph, parent)
     with tempfile.TemporaryDirectory(dir=out_dir) as folder:
         try:
             onnx2tf.convert(

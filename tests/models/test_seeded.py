@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from converter.errors import ParityError
 from converter.models.building import build
 from converter.models.captions import parity_captions
+from converter.models.catalog import find
 from converter.models.photographs import calibration_views, parity_views
 from converter.models.preprocessing import normalise, prepare
 from converter.models.seeded import MINIMUM_SPREAD, awaken, require_spread, spread
@@ -186,3 +188,59 @@ def test_the_model_as_initialised_is_asleep(spec: ModelSpec) -> None:
 
     with pytest.raises(ParityError):
         require_spread(embeddings, "image")
+
+
+def test_a_text_tower_with_batch_norms_takes_their_statistics_from_captions(spec: ModelSpec) -> None:
+    """The mct text tower of MobileCLIP-S0 mixes with batch norms; each ends with what the captions gave it."""
+    clip = tiny_clip()
+    clip.text.ln_final = _TokenNorm(clip.text.width)
+    tokens = tokenize(parity_captions()[:24], spec)
+
+    awaken(clip, None, tokens, seed=0)
+
+    norm = clip.text.ln_final.norm
+    seen: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, __, output: seen.append(output))
+    with torch.no_grad():
+        clip.encode_text(torch.as_tensor(tokens))
+    plain = (seen[0] - norm.bias.reshape(1, -1, 1)) / norm.weight.reshape(1, -1, 1)
+    assert not norm.training
+    assert plain.mean((0, 2)).abs().max() < 0.01
+    assert (plain.std((0, 2)) - 1).abs().max() < 0.01
+
+
+class _TokenNorm(torch.nn.Module):
+    """A batch norm over the channels of (batch, length, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+
+
+FAMILIES = ("timm:resnet18", "timm:mobilenetv3_small_100", "timm:convnext_atto", "timm:vit_tiny_patch16_224")
+LARGE_FAMILIES = ("clip_vit_b_32", "clip_rn50", "openclip_convnext_base_w", "mobileclip_s0", "timm:efficientnet_b0")
+
+
+@pytest.mark.parametrize(
+    "name", [*FAMILIES[:1], *(pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES[1:] + LARGE_FAMILIES)]
+)
+def test_every_family_is_awake(name: str) -> None:
+    """On photographs and captions that gave no statistics, each tower spreads by 0.2 and more."""
+    spec = find(name)
+    model: Any = build(spec)
+    captions = parity_captions()
+    awaken(model, photographs(calibration_views(16), spec.preprocessing), None, seed=0)
+    with torch.no_grad():
+        images = model.encode_image(
+            torch.as_tensor(photographs(islice(parity_views(), 0, None, 5), spec.preprocessing))
+        )
+
+    assert spread(images.numpy()) > MINIMUM_SPREAD
+    if "text" in spec.towers:
+        awaken(model, None, tokenize(captions[:32], spec), seed=0)
+        with torch.no_grad():
+            texts = model.encode_text(torch.as_tensor(tokenize(captions[32:96], spec)))
+        assert spread(texts.numpy()) > MINIMUM_SPREAD

@@ -14,6 +14,7 @@ import pytest
 
 from converter.errors import WeightsError
 from converter.models import hub, memory
+from converter.models import weights as weights_module
 from converter.models.weights import resolve
 from converter.records import ModelSpec
 
@@ -254,3 +255,50 @@ def test_finding_weights_imports_neither_torch_nor_the_hub(
 
     assert printed[:3] == ["seeded", "file", "hub"]
     assert not {"torch", "huggingface_hub", "open_clip"} & set(printed)
+
+
+@pytest.fixture
+def bundled(spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    """A model whose weights come with the package."""
+    (tmp_path / "bundled").mkdir()
+    (tmp_path / "bundled" / "small.safetensors").write_bytes(CONTENT)
+    monkeypatch.setattr(weights_module, "BUNDLED", tmp_path / "bundled")
+    return dataclasses.replace(spec, hub_repo="", hub_file="", bundled="small.safetensors", sha256=SHA256)
+
+
+@pytest.mark.parametrize("request_", ["auto", "hub"])
+def test_weights_of_the_package_need_no_network(
+    bundled: ModelSpec, tmp_path: Path, attempts: list[str], request_: str
+) -> None:
+    """They are trained, checked against the YAML, and nothing is asked for."""
+    found = resolve(bundled, request_, cache_dir=tmp_path / "memory")
+
+    path = tmp_path / "bundled" / "small.safetensors"
+    assert (found.kind, found.path, found.sha256, found.trained) == ("bundled", str(path), SHA256, True)
+    assert not found.notice
+    assert not attempts
+
+
+def test_twin_changed_weights_of_the_package_are_refused(bundled: ModelSpec, tmp_path: Path) -> None:
+    """One byte more and the YAML's hash does not hold; without the file the path is named."""
+    path = tmp_path / "bundled" / "small.safetensors"
+    path.write_bytes(CONTENT + b"!")
+    with pytest.raises(WeightsError, match=f"says {SHA256}"):
+        resolve(bundled, "auto", cache_dir=tmp_path / "memory")
+    path.unlink()
+    with pytest.raises(WeightsError, match="is not there"):
+        resolve(bundled, "auto", cache_dir=tmp_path / "memory")
+
+
+def test_a_model_that_is_nowhere_on_the_hub(spec: ModelSpec, tmp_path: Path, attempts: list[str]) -> None:
+    """`hub` refuses and says what to give, `auto` takes seeded weights and says why; nothing is asked for."""
+    nowhere = dataclasses.replace(spec, hub_repo="", hub_file="", sha256=None)
+
+    with pytest.raises(WeightsError, match=r"no repository.*--weights FILE"):
+        resolve(nowhere, "hub", cache_dir=tmp_path / "memory")
+    found = resolve(nowhere, "auto", cache_dir=tmp_path / "memory")
+
+    assert found.kind == "seeded"
+    assert "no repository on the hub" in found.notice
+    assert "--weights hub" not in found.notice
+    assert not attempts

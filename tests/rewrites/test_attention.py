@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transformer import Transformer
 from timm.models.fastvit import Attention as GridAttention
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from converter.errors import ConversionError
 from converter.rewrites import attention
 from tests.rewrites.measuring import ROUNDING, difference, run
 
@@ -88,19 +88,47 @@ def test_a_trace_of_one_sample_serves_five(case: str) -> None:
     }
 
 
-def test_normalised_queries_are_refused() -> None:
-    """A kind of attention that MobileCLIP has not is refused, not converted wrongly."""
-    with pytest.raises(ConversionError, match="norms or gates"):
-        attention.apply(nn.Sequential(Block(WIDTH, 4, qk_norm=True)).eval(), _rows(1))
-
-
-def test_separate_key_widths_are_refused() -> None:
-    """nn.MultiheadAttention without a joint projection is refused."""
+def _extra_keys() -> Any:
     module = Transformer(WIDTH, 1, 4)
     module.resblocks[0].attn.add_zero_attn = True
+    return module
 
-    with pytest.raises(ConversionError, match="MultiheadAttention"):
-        attention.apply(module.eval(), _rows(1))
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.Sequential(Block(WIDTH, 4, qk_norm=True)),
+        lambda: nn.Sequential(Block(WIDTH, 4), Block(WIDTH, 4, qk_norm=True)),
+        _extra_keys,
+        lambda: Transformer(WIDTH, 1, 4, batch_first=False),
+        lambda: Transformer(WIDTH, 1, 4, qk_norm=True),
+    ],
+)
+def test_attention_with_other_parts_is_left_alone(build: Any) -> None:
+    """What is not known is not rewritten wrongly, and not refused either: it is traced as it is."""
+    module = _drawn(build())
+    before = [type(one) for one in module.modules()]
+
+    assert not attention.applies(module)
+    assert [type(one) for one in attention.apply(module, _rows(1)).modules()] == before
+
+
+def _pool() -> Any:
+    return _drawn(nn.Sequential(AttentionPool2d(3, 64, 4, 16)))
+
+
+def test_the_attention_pool_of_openai_s_resnets_gives_the_same() -> None:
+    """Only the first query is computed, and its row returned; twin: with its position moved it is not the same."""
+    module = _pool()
+    x = torch.randn(3, 64, 3, 3, generator=torch.Generator().manual_seed(4))
+
+    explicit = attention.apply(copy.deepcopy(module), x[:1])
+    traced = torch.jit.trace(explicit.requires_grad_(False), (x[:1],), check_trace=False)
+
+    assert difference(run(module, x), run(explicit, x)) < ROUNDING
+    assert difference(run(module, x), run(traced, x)) < ROUNDING
+    explicit[0].first.add_(0.1)
+    assert difference(run(module, x), run(explicit, x)) > 100 * ROUNDING
 
 
 def test_projections_are_cut_in_the_order_of_queries_keys_values() -> None:

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.modified_resnet import Bottleneck as ClipBottleneck
 from timm.layers import BatchNormAct2d, ConvNormAct
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from converter.errors import ConversionError
@@ -54,6 +57,39 @@ def test_folded_pairs_give_the_same(case: str) -> None:
 
     assert difference(before, run(folded, x)) < ROUNDING
     assert not any(isinstance(one, nn.BatchNorm2d) for one in folded.modules())
+
+
+BLOCKS: dict[str, Any] = {
+    "OpenAI's bottleneck": lambda: ClipBottleneck(16, 8, stride=2),
+    "timm's basic block": lambda: BasicBlock(16, 16),
+    "timm's bottleneck": lambda: Bottleneck(16, 4),
+    "MobileNet's inverted residual": lambda: InvertedResidual(16, 16, noskip=True),
+    "MobileNet's separable convolution": lambda: DepthwiseSeparableConv(16, 8),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_pairs_that_a_block_keeps_under_names_fold(block: str) -> None:
+    """Convolution and norm are attributes side by side; activations inside the norm stay."""
+    module = _lively(nn.Sequential(nn.Conv2d(3, 16, 1), BLOCKS[block]()))
+    x = pictures(2, 16)
+    before = run(module, x)
+    assert batch_norm.applies(module)
+
+    folded = batch_norm.apply(module, x)
+
+    assert difference(before, run(folded, x)) < ROUNDING
+    assert not any(isinstance(one, nn.BatchNorm2d) for one in folded.modules())
+    assert not batch_norm.applies(folded)
+
+
+def test_a_block_s_subclass_is_left_alone() -> None:
+    """Its `forward` may use the same attributes in another order."""
+
+    class Other(BasicBlock):
+        pass
+
+    assert not batch_norm.applies(_lively(nn.Sequential(Other(16, 16))))
 
 
 def test_a_norm_that_stands_alone_stays() -> None:

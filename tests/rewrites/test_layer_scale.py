@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import pytest
 import torch
+from timm.models.convnext import ConvNeXtBlock
 from timm.models.fastvit import LayerScale2d
 
 from converter.rewrites import attention, layer_scale
 from converter.rewrites.walking import holds
+from tests.rewrites.families import awake
 from tests.rewrites.measuring import ROUNDING, difference, pictures, run
 from tests.tiny import tiny_clip
 
@@ -34,6 +38,19 @@ def test_fused_attention_keeps_its_scale() -> None:
     folded = layer_scale.apply(tiny_clip().visual, pictures(1))
 
     assert holds(folded, lambda module: isinstance(getattr(module, "layer_scale_1", None), LayerScale2d))
+
+
+@pytest.mark.parametrize("options", [{}, {"conv_mlp": True}, {"use_grn": True}])
+def test_a_convnext_block_s_scale_folds(options: dict[str, Any]) -> None:
+    """Whether its second layer is a linear or a convolution, with or without response norm."""
+    block = awake(torch.nn.Sequential(ConvNeXtBlock(16, ls_init_value=0.3, **options)))
+    x = torch.randn(2, 16, 7, 5, generator=torch.Generator().manual_seed(8))
+    assert layer_scale.applies(block)
+
+    folded = layer_scale.apply(copy.deepcopy(block), x)
+
+    assert difference(run(block, x), run(folded, x)) < ROUNDING
+    assert not layer_scale.applies(folded)
 
 
 def test_twin_a_scale_folded_twice_shows() -> None:

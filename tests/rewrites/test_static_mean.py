@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import pytest
 import torch
 from timm.layers import SelectAdaptivePool2d
 from timm.layers.squeeze_excite import SEModule
+from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 
 from converter.rewrites import static_mean
@@ -15,9 +18,10 @@ def _grid() -> torch.Tensor:
     return torch.randn(3, 16, 5, 7, generator=torch.Generator().manual_seed(9))
 
 
-def test_squeeze_excite_gives_the_same() -> None:
-    """Within float32 rounding, on a grid that is not square."""
-    module = nn.Sequential(SEModule(16, rd_ratio=0.5)).eval()
+@pytest.mark.parametrize("build", [lambda: SEModule(16, rd_ratio=0.5), lambda: SqueezeExcite(16, rd_ratio=0.5)])
+def test_squeeze_excite_gives_the_same(build: Any) -> None:
+    """Within float32 rounding, on a grid that is not square; both of timm's kinds."""
+    module = nn.Sequential(build()).eval()
     assert static_mean.applies(module)
 
     static = static_mean.apply(copy.deepcopy(module), _grid())
@@ -37,11 +41,21 @@ def test_average_pooling_gives_the_same() -> None:
         assert difference(run(module, _grid()), run(static, _grid())) < ROUNDING
 
 
+def test_a_pooling_that_keeps_its_axes_keeps_them() -> None:
+    """ConvNeXt's head normalises (batch, channels, 1, 1) before it flattens."""
+    module = nn.Sequential(SelectAdaptivePool2d(pool_type="avg", flatten=False)).eval()
+
+    static = static_mean.apply(copy.deepcopy(module), _grid())
+
+    assert run(static, _grid()).shape == (3, 16, 1, 1)
+    assert difference(run(module, _grid()), run(static, _grid())) < ROUNDING
+
+
 def test_other_poolings_are_left_alone() -> None:
-    """Maximum pooling, and squeeze-excite with a maximum, are not means."""
+    """Maximum pooling and squeeze-excite with a maximum are no means; Swin's has its channels last."""
     others = nn.Sequential(
         SelectAdaptivePool2d(pool_type="max", flatten=True),
-        SelectAdaptivePool2d(pool_type="avg", flatten=False),
+        SelectAdaptivePool2d(pool_type="fast", flatten=True, input_fmt="NHWC"),
         SEModule(16, add_maxpool=True),
     )
 

@@ -11,7 +11,6 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem
 from torch import nn
 
-from converter.errors import ConversionError
 from converter.rewrites import attention, batch_norm, vision_tokens
 from tests.rewrites.measuring import ROUNDING, difference, pictures, run
 
@@ -76,29 +75,54 @@ def test_a_trace_of_one_sample_serves_five(build: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    "changes",
     [
-        ({"global_pool": "avg"}, "pooling 'avg'"),
-        ({"reg_tokens": 2}, "register tokens"),
-        ({"pos_embed": "none"}, "no pos"),
+        {"global_pool": "avg"},
+        {"global_pool": "avg", "class_token": False},
+        {"global_pool": "avg", "reg_tokens": 2, "no_embed_class": False},
+        {"reg_tokens": 2},
+        {"reg_tokens": 2, "no_embed_class": False},
+        {"pos_embed": "none"},
+        {"dynamic_img_size": True},
     ],
 )
-def test_other_transformers_are_refused(changes: dict[str, Any], said: str) -> None:
-    """What MobileCLIP has not is named, not converted wrongly."""
-    with pytest.raises(ConversionError, match=said):
-        vision_tokens.apply(_hybrid(**changes), pictures(1))
+def test_other_tokens_and_means_give_the_same(changes: dict[str, Any]) -> None:
+    """Register tokens, no class token, no positions, the mean of the patches; for one sample and for several."""
+    original = _wrapped(
+        VisionTransformer(
+            64, 16, embed_dim=32, depth=2, num_heads=2, num_classes=16,
+            **{"no_embed_class": True, "global_pool": "token", **changes},
+        )
+    )  # fmt: skip
+    static = vision_tokens.apply(copy.deepcopy(original), pictures(1))
+
+    assert difference(run(original, pictures()), run(static, pictures())) < ROUNDING
+    assert not vision_tokens.applies(static)
 
 
-def test_another_kind_of_tower_is_refused() -> None:
-    """The rewrite says what it saw."""
-    with pytest.raises(ConversionError, match="saw Linear"):
-        vision_tokens.apply(nn.Linear(1, 1), pictures(1))
+@pytest.mark.parametrize("changes", [{"global_pool": "max"}, {"global_pool": "map"}, {"dynamic_img_pad": True}])
+def test_other_transformers_are_left_alone(changes: dict[str, Any]) -> None:
+    """What cannot be made static is not rewritten wrongly, and not refused either."""
+    original = _wrapped(VisionTransformer(64, 16, embed_dim=32, depth=1, num_heads=2, num_classes=16, **changes))
+
+    assert not vision_tokens.applies(original)
+    assert vision_tokens.apply(original, pictures(1)) is original
+    assert type(original.trunk) is VisionTransformer
+
+
+def test_a_subclass_is_left_alone() -> None:
+    """It may compute anything."""
+
+    class Other(VisionTransformer):
+        pass
+
+    assert not vision_tokens.applies(_wrapped(Other(64, 16, embed_dim=32, depth=1, num_heads=2, num_classes=16)))
 
 
 def test_twin_a_class_token_in_the_wrong_place_shows() -> None:
     """A tower that pools another row is not taken for equal."""
     original = _hybrid()
     static = vision_tokens.apply(copy.deepcopy(original), pictures(1))
-    static.first_row.copy_(static.first_row.roll(1, 0))
+    static.trunk.weights.copy_(static.trunk.weights.roll(1, 0))
 
     assert difference(run(original, pictures()), run(static, pictures())) > 100 * ROUNDING

@@ -14,6 +14,7 @@ import pytest
 
 from converter.errors import ConversionError
 from converter.files import hash_path
+from converter.onnx_file import load_model, weight_bytes
 from converter.records import TOWERS, Artifact, TensorSpec, Tower, to_json
 from converter.runtimes import onnx as onnx_runtime
 from converter.runtimes import tflite as runtime
@@ -249,3 +250,16 @@ def test_an_operator_without_counterpart_is_refused(parents: Artifacts, tmp_path
 
     with pytest.raises(ConversionError, match=r"(?s)onnx2tf .* cannot convert the text tower.*Unheard|needs CUSTOM"):
         _convert(replace(parents["text"], path=str(tmp_path / "odd.onnx")), tmp_path)
+
+
+def test_a_tower_that_no_flatbuffer_holds_is_refused_early(
+    parents: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has both sizes and the way out; twin: one byte less to hold and the same tower is taken."""
+    weights = weight_bytes(load_model(parents["image"].path))
+    monkeypatch.setattr(to_tflite, "LARGEST_BYTES", weights - 1)
+
+    with pytest.raises(ConversionError, match=rf"take {weights} bytes.*at most {weights - 1}.*take ONNX or Core ML"):
+        _convert(parents["image"], tmp_path)
+    monkeypatch.setattr(to_tflite, "LARGEST_BYTES", weights)
+    assert Path(_convert(parents["image"], tmp_path).path).is_file()
