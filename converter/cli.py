@@ -2,7 +2,7 @@
 
 Results go to standard output, progress and notices to standard error. Exit codes: 0 ok, 1 bug, 2 usage or
 configuration, 3 missing dependency, 4 weights unavailable, 5 conversion failed, 6 parity failed, 7 publishing
-refused, 130 interrupted.
+refused, 8 some inputs were skipped, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import click
 import msgspec
 
 from converter import __version__
+from converter.cli_use import classify, embed
 from converter.completion import complete_models, complete_quants, complete_targets
 from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
+    from converter.models.catalog import Source
     from converter.session import Prepared, Request
 
 EXAMPLES = """\b
@@ -33,6 +35,7 @@ Examples:
   mcconvert --model mobileclip2_s0 --weights ./my.safetensors
   mcconvert plan --set onnx.fp32.options.opset=17
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
+  mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
 """
 
 REQUEST_OPTIONS = [
@@ -46,6 +49,9 @@ REQUEST_OPTIONS = [
                       "  [default: what the pipeline names]"),
     click.option("--tower", type=click.Choice([*TOWERS, "both"]), default=None,
                  help="One tower only: an app that stores text embeddings needs no text tower.  [default: both]"),
+    click.option("--input", type=click.Choice(["tensor", "image"]), default=None,
+                 help="What the image files take. tensor: floats that the app scales and normalises. image: uint8 RGB "
+                      "pixels, resized and cropped by the app, normalised inside the file.  [default: tensor]"),
     click.option("-w", "--weights", metavar="auto|hub|seeded|FILE",
                  help="auto: local cache, then the hub, then seeded with a notice. seeded: untrained but awake, for "
                       "trying the pipeline. FILE: a .pt, .safetensors or a folder.  [default: auto]"),
@@ -130,14 +136,33 @@ def verify(folder: Path, *, jobs: int, hashes_only: bool, as_json: bool) -> None
 
 
 @cli.command()
-@click.argument("filter_by", metavar="[WORD]", default="")
+@click.argument("word", metavar="[WORD]", default="")
+@click.option(
+    "--source",
+    type=click.Choice(["yaml", "open_clip", "timm"]),
+    default="yaml",
+    show_default=True,
+    help="yaml: models with a description of their own. open_clip, timm: all that the library knows.",
+)
+@click.option(
+    "--show",
+    metavar="NAME",
+    shell_complete=complete_models,
+    help="All facts of one model: preprocessing, parameters, licence, what was proven.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-def models(filter_by: str, *, as_json: bool) -> None:
-    """List the models that are known, or those whose name contains WORD."""
-    from converter.config import load_models
-    from converter.report.listings import models_table
+def models(*, word: str, source: Source, show: str | None, as_json: bool) -> None:
+    """List the models that --model takes, or those whose name contains WORD."""
+    from converter.models.catalog import find, listing, proven, why_no_text
+    from converter.report.listings import model_table, models_table
 
-    found = [spec for spec in load_models().values() if filter_by.lower() in f"{spec.id} {spec.title}".lower()]
+    if show:
+        spec = find(show)
+        known = proven(spec)
+        facts = {"model": spec, "proven": known}
+        _show(facts, as_json=as_json, table=lambda: model_table(spec, why_no_text(spec), known))
+        return
+    found = listing(word, source)
     _show(found, as_json=as_json, table=lambda: models_table(found))
 
 
@@ -209,6 +234,10 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "mcconvert", "_MCCONVERT_COMPLETE").source())
 
 
+cli.add_command(embed)
+cli.add_command(classify)
+
+
 def main() -> NoReturn:
     """Entry point: every refusal becomes one message and its exit code; a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -275,6 +304,8 @@ def _print_plan(request: Request, *, as_json: bool) -> None:
 
 
 def _notice(prepared: Prepared) -> None:
+    if prepared.left_out:
+        click.echo(f"image tower only: {prepared.left_out}", err=True)
     if prepared.weights.notice:
         from rich.panel import Panel
 

@@ -15,7 +15,7 @@ import yaml
 
 from converter.errors import ConfigError, UsageError, nearest
 from converter.parsing import parse
-from converter.records import TOWERS, Limits, ModelSpec, Precision, Recipe, Tolerance, Tower
+from converter.records import TOWERS, InputKind, Limits, ModelSpec, Precision, Recipe, Tolerance, Tower
 
 DEFAULT_PIPELINE = "export-all"
 OptionsCheck = Callable[[str, Mapping[str, Any], str], list[str]]
@@ -96,6 +96,7 @@ class Config:
     model: str = "mobileclip_s1"
     weights: str = "auto"
     towers: tuple[Tower, ...] = TOWERS
+    input: InputKind = "tensor"
     threads: int = 2
     jobs: int = 1
     limits: LimitsConfig = LimitsConfig()

@@ -18,6 +18,7 @@ Action = Literal["run", "verify", "reuse", "blocked"]
 Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
 WeightsKind = Literal["file", "hub", "bundled", "seeded"]
 SampleDomain = Literal["photographs", "scenes"]
+InputKind = Literal["tensor", "image"]
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
 

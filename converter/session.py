@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.config import Config, find_model, load_config, load_models
+from converter.config import Config, load_config
 from converter.errors import UsageError
 from converter.files import place
-from converter.manifest import FileRef, ManifestReference
+from converter.manifest import FileRef, ManifestReference, TokenizerFile
+from converter.models.catalog import find, why_no_text
 from converter.pipeline.cache import Cache, Entry
 from converter.pipeline.plan import Planner, check_dependencies, make_plan
 from converter.pipeline.plugins import extra_targets
@@ -22,7 +23,7 @@ from converter.pipeline.run import Finished, RunReport, RunSettings, Started, ru
 from converter.pipeline.steps import Selection, build_steps, option_mistakes, reference_id
 from converter.pipeline.workspace import Workspace, workspace_of
 from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
-from converter.records import ModelSpec, PlannedStep, Step, Tower, Weights
+from converter.records import InputKind, ModelSpec, PlannedStep, Step, Tower, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Request:
     model: str | None = None
     weights: str | None = None
     towers: tuple[Tower, ...] = ()
+    input: InputKind | None = None
     targets: tuple[str, ...] = ()
     quants: tuple[str, ...] = ()
     config: Path | None = None
@@ -45,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything settled, nothing run yet."""
+    """Everything settled, nothing run yet. `left_out` says why a tower that was asked for is not there."""
 
     config: Config
     spec: ModelSpec
@@ -53,6 +55,7 @@ class Prepared:
     steps: tuple[Step, ...]
     planner: Planner
     workspace: Workspace
+    left_out: str = ""
 
 
 def read_config(request: Request) -> Config:
@@ -62,7 +65,10 @@ def read_config(request: Request) -> Config:
         ConfigError: mistakes in YAML or in --set, all of them.
     """
     config = load_config(request.config, request.settings, extra_targets(), option_mistakes)
-    given = {"model": request.model, "weights": request.weights, "towers": request.towers, "jobs": request.jobs}
+    given = {
+        "model": request.model, "weights": request.weights, "towers": request.towers, "input": request.input,
+        "jobs": request.jobs,
+    }  # fmt: skip
     return dataclasses.replace(config, **{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
 
 
@@ -79,7 +85,10 @@ def prepare(request: Request) -> Prepared:
     config = read_config(request)
     for folder in (request.images, request.calibration_images):
         _check_folder(folder)
-    spec = find_model(config.model, load_models())
+    spec = _with_input(find(config.model), config.input)
+    left_out = why_no_text(spec) if "text" in config.towers else ""
+    if left_out and "image" not in config.towers:
+        raise UsageError(left_out)
     selection = Selection(targets=request.targets, quants=request.quants, from_pipeline=request.config is not None)
     extras = {name: target.extra for name, target in config.targets.items()}
     check_dependencies(build_steps(config, spec, selection, trained=True), extras)  # before weights are fetched
@@ -91,7 +100,18 @@ def prepare(request: Request) -> Prepared:
         images=str(request.images.resolve()) if request.images else None,
         calibration_images=str(request.calibration_images.resolve()) if request.calibration_images else None,
     )  # fmt: skip
-    return Prepared(config=config, spec=spec, weights=weights, steps=tuple(steps), planner=planner, workspace=workspace)
+    return Prepared(
+        config=config, spec=spec, weights=weights, steps=tuple(steps), planner=planner, workspace=workspace,
+        left_out=left_out,
+    )  # fmt: skip
+
+
+def _with_input(spec: ModelSpec, kind: InputKind) -> ModelSpec:
+    """The model whose image files take what the user asked for; every step's key depends on it."""
+    if kind == "tensor":
+        return spec
+    pixels = dataclasses.replace(spec.preprocessing, inside_graph=True, value_range=(0.0, 255.0))
+    return dataclasses.replace(spec, preprocessing=pixels)
 
 
 def plan(prepared: Prepared) -> list[PlannedStep]:
@@ -141,7 +161,12 @@ def _write_manifest(prepared: Prepared, report: RunReport) -> None:
         workspace.manifest,
         merge(
             workspace.folder,
-            model_part(prepared.spec, prepared.weights, _logit_scale(roots)),
+            model_part(
+                prepared.spec,
+                prepared.weights,
+                _logit_scale(roots),
+                _tokenizer(prepared, roots["text"]) if "text" in roots else None,
+            ),
             references,
             [entry_of(steps[result.step_id], result) for result in listed],
             environment(result.tool_versions for result in finished),
@@ -163,6 +188,19 @@ def _reference(workspace: Workspace, cache: Cache, tower: Tower, root: Entry) ->
     return ManifestReference(
         tower=tower, sample_set=report.sample_set if report else "", samples=refs["samples"],
         embeddings=refs["reference"], module=dataclasses.replace(root.artifact, path=module),
+    )  # fmt: skip
+
+
+def _tokenizer(prepared: Prepared, root: Entry) -> TokenizerFile | None:
+    """Put the text tower's tokenizer beside the manifest."""
+    if "tokenizer" not in root.files:
+        return None
+    source, spec = prepared.planner.cache.path(root, "tokenizer"), prepared.spec
+    place(source, prepared.workspace.tokenizer)
+    return TokenizerFile(
+        path=prepared.workspace.tokenizer.name, sha256=root.file_hashes["tokenizer"], size_bytes=source.stat().st_size,
+        context_length=spec.context_length, start_token=spec.start_token, end_token=spec.end_token,
+        pad_token=spec.pad_token, captions=int(root.facts["tokenizer_captions"]),
     )  # fmt: skip
 
 

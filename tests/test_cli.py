@@ -89,7 +89,7 @@ def test_models_filters_by_word(tmp_path: Path) -> None:
     """`mcconvert models s1` shows the models whose name holds the word."""
     _, out, _ = run("models", "mobileclip2", "--json", out=tmp_path)
 
-    assert {one["id"].partition("_")[0] for one in json.loads(out)} == {"mobileclip2"}
+    assert {one["name"].partition("_")[0] for one in json.loads(out)} == {"mobileclip2"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Named sample sets as files: what the towers are fed, written once, read by every process that runs an artifact.
 
 One .npz a tower: `pixels` (n, size, size, 3) uint8 with `mean` and `std`, or `tokens` (n, 77) int32, and `names`.
+`inside_graph` marks pixels that the files take as they are.
 Pixels are stored before normalising, exact and a quarter of the size. Reading needs numpy alone. The same samples give
 the same bytes, so that a file's hash can stand in a cache key.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from converter.arrays import read_arrays
 from converter.errors import ConversionError, UsageError, nearest
 from converter.models.preprocessing import normalise
-from converter.records import ModelSpec, Tower
+from converter.records import ModelSpec, SampleDomain, Tower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,8 +44,9 @@ def write_samples(
 ) -> int:
     """Write the set "parity" or "calibration" of one tower to `path`; returns how many samples it holds.
 
-    `count` takes the first so many (default: all of parity, 128 for calibration). `images_dir` replaces the shipped
-    photographs by a folder of your own; the text tower's captions stay.
+    `count` takes the first so many (default: all of parity, 128 for calibration). `spec.samples` says which images and
+    captions are shipped for this model: photographs, or drawn scenes. `images_dir` replaces the shipped images by a
+    folder of your own; the text tower's captions stay.
 
     Raises:
         UsageError: no set has that name, it holds fewer than `count`, or an image cannot be read.
@@ -63,17 +65,27 @@ def write_samples(
 
 
 def load_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """What a tower takes: {"image": (n, 3, size, size) float32} or {"tokens": (n, 77) int32}.
+    """What a tower's files take: {"image": (n, 3, size, size)} or {"tokens": (n, 77) int32}.
+
+    Images are normalised float32, or the uint8 pixels themselves where the file says `inside_graph`.
 
     Raises:
         ConversionError: the file is missing, truncated, or not one that `write_samples` wrote.
     """
     arrays = _read_npz(path)
-    if "tokens" in arrays:
-        return {"tokens": _expect(path, arrays, "tokens", 2, np.int32)}
-    pixels = _expect(path, arrays, "pixels", 4, np.uint8)
-    mean, std = (_expect(path, arrays, key, 1, np.float64) for key in ("mean", "std"))
-    return {"image": normalise(pixels, mean.tolist(), std.tolist())}
+    if "pixels" in arrays and bool(arrays.get("inside_graph", False)):
+        pixels = _expect(path, arrays, "pixels", 4, np.uint8)
+        return {"image": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+    return _normalised(path, arrays)
+
+
+def load_model_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """What the unmodified model takes: as `load_inputs`, with images normalised in any case.
+
+    Raises:
+        ConversionError: as for `load_inputs`.
+    """
+    return _normalised(path, _read_npz(path))
 
 
 def load_names(path: Path) -> list[str]:
@@ -88,9 +100,20 @@ def load_names(path: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def sample_set_name(tower: Tower, count: int, *, name: str = "parity", images_dir: Path | None = None) -> str:
-    """How reports name a set: "photographs-64", "captions-291", "images-12", "calibration-photographs-128"."""
-    kind = "captions" if tower == "text" else "images" if images_dir else "photographs"
+def sample_set_name(
+    tower: Tower,
+    count: int,
+    *,
+    name: str = "parity",
+    images_dir: Path | None = None,
+    domain: SampleDomain = "photographs",
+) -> str:
+    """How reports name a set: "photographs-64", "captions-291", "images-12", "calibration-photographs-128".
+
+    Those of drawn scenes are "scenes-64" and "scene-captions-256".
+    """
+    captions = "scene-captions" if domain == "scenes" else "captions"
+    kind = captions if tower == "text" else "images" if images_dir else domain
     return f"{kind}-{count}" if name == "parity" else f"{name}-{kind}-{count}"
 
 
@@ -111,29 +134,48 @@ def _image_arrays(
     names: list[str] = []
 
     def images() -> Iterable[Image]:
-        for image_name, image in islice(_views(name, count, images_dir), count):
+        for image_name, image in islice(_views(spec.samples, name, count, images_dir), count):
             names.append(image_name)
             yield image
 
     pixels = prepare(images(), spec.preprocessing)
     mean, std = (np.asarray(values, np.float64) for values in (spec.preprocessing.mean, spec.preprocessing.std))
-    return {"pixels": pixels, "mean": mean, "std": std, "names": np.asarray(names, dtype=np.str_)}
+    inside_graph = {"inside_graph": np.asarray(True)} if spec.preprocessing.inside_graph else {}
+    return {"pixels": pixels, "mean": mean, "std": std, "names": np.asarray(names, dtype=np.str_), **inside_graph}
 
 
-def _views(name: str, count: int | None, images_dir: Path | None) -> Iterable[tuple[str, Image]]:
+def _views(domain: SampleDomain, name: str, count: int | None, images_dir: Path | None) -> Iterable[tuple[str, Image]]:
     from converter.models.photographs import calibration_views, folder_images, parity_views
 
     if images_dir is not None:
         return folder_images(images_dir)
+    if domain == "scenes":
+        return _scene_views(name, count)
     return parity_views() if name == "parity" else calibration_views(count or CALIBRATION_SAMPLES)
 
 
+def _scene_views(name: str, count: int | None) -> Iterable[tuple[str, Image]]:
+    from converter.models.drawing import draw
+    from converter.models.scenes import calibration_scenes, caption, parity_scenes
+
+    scenes = parity_scenes() if name == "parity" else calibration_scenes(count or CALIBRATION_SAMPLES)
+    return ((caption(scene), draw(scene)) for scene in scenes)
+
+
 def _text_arrays(spec: ModelSpec, name: str, count: int | None) -> dict[str, npt.NDArray[Any]]:
-    from converter.models.captions import calibration_captions, parity_captions
     from converter.models.tokenizer import tokenize
 
-    captions = (parity_captions() if name == "parity" else calibration_captions())[:count]
+    captions = _captions(spec.samples, name, count)[:count]
     return {"tokens": tokenize(captions, spec), "names": np.asarray(captions, dtype=np.str_)}
+
+
+def _captions(domain: SampleDomain, name: str, count: int | None) -> Sequence[str]:
+    from converter.models import captions, scenes
+
+    if domain == "scenes":
+        wanted = count or CALIBRATION_SAMPLES
+        return scenes.parity_captions() if name == "parity" else scenes.calibration_captions(wanted)
+    return captions.parity_captions() if name == "parity" else captions.calibration_captions()
 
 
 def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -145,6 +187,14 @@ def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
             np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=NEVER), buffer.getvalue())
     sibling.replace(path)
+
+
+def _normalised(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    if "tokens" in arrays:
+        return {"tokens": _expect(path, arrays, "tokens", 2, np.int32)}
+    pixels = _expect(path, arrays, "pixels", 4, np.uint8)
+    mean, std = (_expect(path, arrays, key, 1, np.float64) for key in ("mean", "std"))
+    return {"image": normalise(pixels, mean.tolist(), std.tolist())}
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

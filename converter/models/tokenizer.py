@@ -21,7 +21,7 @@ def tokenize(texts: Sequence[str], spec: ModelSpec) -> npt.NDArray[np.int32]:
     Raises:
         ConversionError: a row has no end token.
     """
-    rows = _tokenizer()(list(texts), context_length=spec.context_length)
+    rows = simple_tokenizer()(list(texts), context_length=spec.context_length)
     tokens: npt.NDArray[np.int32] = rows.numpy().astype(np.int32)
     without_end = np.flatnonzero((tokens != spec.end_token).all(axis=1))
     if without_end.size:
@@ -34,7 +34,8 @@ def tokenize(texts: Sequence[str], spec: ModelSpec) -> npt.NDArray[np.int32]:
 
 
 @cache
-def _tokenizer() -> Any:
+def simple_tokenizer() -> Any:
+    """open_clip's own tokenizer, which needs no file but its own."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

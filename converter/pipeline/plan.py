@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from converter.errors import MissingDependencyError
+from converter.models.building import FAMILIES, source_of
 from converter.pipeline.cache import Cache, Entry, Ingredients, Last, difference, key_of
 from converter.pipeline.plugins import load_runtime, load_stage, missing, versions
 from converter.pipeline.sources import NEUTRAL, source_hash
 from converter.pipeline.steps import REFERENCE_STAGE, reference_id
-from converter.records import Action, ModelSpec, PlannedStep, Step, Weights, to_json
+from converter.records import Action, ModelSpec, PlannedStep, Step, Tower, Weights, to_json
 
-REFERENCE_REQUIRES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "pillow", "scikit-image")
+REFERENCE_REQUIRES = (
+    "torch", "torchvision", "timm", "open-clip-torch", "numpy", "pillow", "scikit-image", "tokenizers",
+)  # fmt: skip
 PROOF_REQUIRES = ("numpy",)
 PROOF_SOURCES = ("converter.pipeline.prove", "converter.parity.compare", "converter.models.samples")
 PROOF_NEUTRAL = tuple(name for name in NEUTRAL if name != "converter.parity")
@@ -98,7 +103,8 @@ class Planner:
     def _reference_ingredients(self, step: Step) -> Ingredients:
         return {
             "reference source": source_hash("converter.pipeline.reference", _REFERENCE_NEUTRAL),
-            "model": to_json(self.spec).decode(),
+            "model source": source_hash(FAMILIES[source_of(self.spec)[0]]),
+            "model": _facts_of(self.spec, step.tower),
             "tower": step.tower,
             "weights": self.weights.sha256,
             "images": folder_fingerprint(self.images) if step.tower == "image" else "",
@@ -170,6 +176,14 @@ def last_of(decision: Decision, step: Step) -> Last:
         proof_ingredients=decision.proof_ingredients,
         tolerances=tolerances_of(step),
     )
+
+
+def _facts_of(spec: ModelSpec, tower: Tower) -> str:
+    """What the YAML says that a tower depends on: how images are prepared is nothing to a text tower."""
+    facts = msgspec.to_builtins(spec)
+    if tower == "text":
+        del facts["preprocessing"]
+    return json.dumps(facts)
 
 
 def folder_fingerprint(folder: str | None) -> str:

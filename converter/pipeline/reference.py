@@ -3,6 +3,7 @@
 1. Build the unmodified PyTorch model, load its weights (or awaken seeded ones), eval mode, float32.
 2. Write the parity samples and the calibration samples; embed the parity samples: the reference.
 3. Rewrite a copy of the tower, prove it equal to the reference, trace it, and script it where it can be.
+4. For the text tower, write its tokenizer as one file and prove that it cuts every caption into the same tokens.
 """
 
 from __future__ import annotations
@@ -15,21 +16,27 @@ from typing import Any
 
 import numpy as np
 
-from converter.config import load_models
 from converter.errors import ParityError, UsageError, WeightsError
 from converter.files import hash_path
-from converter.models.samples import load_inputs, sample_set_name, shared_samples, write_samples
+from converter.models.samples import (
+    load_inputs,
+    load_model_inputs,
+    load_names,
+    sample_set_name,
+    shared_samples,
+    write_samples,
+)
 from converter.parity.compare import compare
 from converter.parity.judge import MIN_SPREAD
 from converter.pipeline.job import Job, Outcome
 from converter.pipeline.prove import CANDIDATE, TOP_K, save_embeddings
-from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tower, Weights
+from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tower
 from converter.torchscript_file import strip_source_positions
 
 SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
-SCRIPTED = "tower.scripted.pt"
+SCRIPTED, TOKENIZER = "tower.scripted.pt", "tokenizer.json"
+OPTIONAL_FILES = {"scripted": SCRIPTED, "tokenizer": TOKENIZER}
 EMBED_BATCH = 2
-STATISTICS_SAMPLES = 32
 REFERENCE_THREADS = 2
 """The same for every --jobs: seeded norm statistics depend, in their last bits, on how many threads sum them up."""
 
@@ -39,11 +46,12 @@ def make(job: Job) -> Outcome:
 
     Raises:
         WeightsError: the weights do not belong to this model.
-        ParityError: the reference cannot tell the samples apart, so that comparing with it would prove nothing.
+        ParityError: the reference cannot tell the samples apart, so that comparing with it would prove nothing; or the
+            tokenizer's file cuts a caption in another way than open_clip does.
     """
     import torch
 
-    from converter.models.checkpoint import logit_scale
+    from converter.models.loading import load_model
 
     if job.spec is None or job.weights is None:
         message = "the reference step needs a model and weights"
@@ -51,18 +59,36 @@ def make(job: Job) -> Outcome:
     torch.set_num_threads(REFERENCE_THREADS)
     folder, tower, spec = Path(job.folder), job.step.tower, job.spec
     _write_samples(job, spec, folder)
-    clip = _model(spec, job.weights, tower, folder)
-    inputs = load_inputs(folder / SAMPLES)
+    clip = load_model(spec, job.weights, [tower], folder)
     with torch.inference_mode():
-        reference = _embed(_unmodified(clip, tower), inputs)
+        reference = _embed(_unmodified(clip, tower), load_model_inputs(folder / SAMPLES))
     save_embeddings(folder / REFERENCE, {"embedding": reference})
-    report, artifact = _rewrite(job, spec, clip, inputs, reference)
+    report, artifact = _rewrite(job, spec, clip, load_inputs(folder / SAMPLES), reference)
     _refuse_sleeping(report, spec)
+    captions = _write_tokenizer(spec, folder) if tower == "text" else {}
     return Outcome(
-        artifact=artifact, vs_reference=report, facts={"logit_scale": logit_scale(clip)},
+        artifact=artifact, vs_reference=report, facts=_logit_scale(clip) | captions,
         files={"samples": SAMPLES, "calibration": CALIBRATION, "reference": REFERENCE, "candidate": CANDIDATE}
-        | ({"scripted": SCRIPTED} if (folder / SCRIPTED).exists() else {}),
+        | {label: name for label, name in OPTIONAL_FILES.items() if (folder / name).exists()},
     )  # fmt: skip
+
+
+def _write_tokenizer(spec: ModelSpec, folder: Path) -> dict[str, float]:
+    """Step 4: how many captions the file was compared on, all that we have."""
+    from converter.models.captions import calibration_captions, parity_captions
+    from converter.models.tokenizer_file import check_tokenizer, write_tokenizer
+
+    write_tokenizer(spec, folder / TOKENIZER)
+    names = [name for file in (SAMPLES, CALIBRATION) for name in load_names(folder / file)]
+    captions = tuple(dict.fromkeys((*parity_captions(), *calibration_captions(), *names)))
+    return {"tokenizer_captions": check_tokenizer(folder / TOKENIZER, captions, spec)}
+
+
+def _logit_scale(clip: Any) -> dict[str, float]:
+    """From the weights as loaded; a model without a text tower has none."""
+    from converter.models.checkpoint import logit_scale
+
+    return {"logit_scale": logit_scale(clip)} if hasattr(clip, "logit_scale") else {}
 
 
 def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
@@ -77,23 +103,6 @@ def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
             " calibrated on: give --calibration-images another folder"
         )
         raise UsageError(message)
-
-
-def _model(spec: ModelSpec, weights: Weights, tower: Tower, folder: Path) -> Any:
-    """The unmodified model with its weights."""
-    from converter.models.building import build
-    from converter.models.checkpoint import load_weights
-    from converter.models.seeded import awaken
-
-    clip = build(spec)
-    if weights.kind != "seeded":
-        load_weights(clip, weights, spec, list(load_models().values()))
-        return clip.eval()
-    shipped = folder / "shipped.npz"  # whatever the user calibrates with, a seed means the same weights
-    write_samples(spec, tower, "calibration", shipped, count=STATISTICS_SAMPLES)
-    inputs = load_inputs(shipped)
-    awaken(clip, inputs.get("image"), inputs.get("tokens"), weights.seed or 0)
-    return clip.eval()
 
 
 def _unmodified(clip: Any, tower: Tower) -> Any:
@@ -119,13 +128,14 @@ def _rewrite(
 
     folder, tower = Path(job.folder), job.step.tower
     images = Path(job.images) if job.images else None
-    rewritten: Any = rewrite_tower(clip, tower)
+    rewritten: Any = rewrite_tower(_converted(clip), tower, spec.preprocessing)
     with torch.inference_mode():
         candidate = _embed(rewritten, inputs)
     save_embeddings(folder / CANDIDATE, {"embedding": candidate})
     report = compare(
         {"embedding": reference}, {"embedding": candidate}, reference_name="PyTorch reference",
-        candidate_name=job.step.id, sample_set=sample_set_name(tower, len(candidate), images_dir=images),
+        candidate_name=job.step.id,
+        sample_set=sample_set_name(tower, len(candidate), images_dir=images, domain=spec.samples),
         executed_by=f"PyTorch {torch.__version__} eager, CPU", k=TOP_K, tie_margin=job.step.tie_margin,
     )  # fmt: skip
     (array,) = inputs.values()
@@ -137,6 +147,11 @@ def _rewrite(
         size_bytes=size_bytes, inputs=(_input_spec(spec, tower),), notes=tuple(rewritten.applied),
         outputs=(TensorSpec(name="embedding", shape=(1, reference.shape[1]), dtype="float32", layout="NC"),),
     )  # fmt: skip
+
+
+def _converted(clip: Any) -> Any:
+    """A model of another library gives the equal one of open_clip's blocks, which the rewrites know."""
+    return clip.converted() if hasattr(clip, "converted") else clip
 
 
 def _trace(module: Any, example: Any, path: Path, scripted: Path) -> None:
@@ -164,8 +179,8 @@ def _input_spec(spec: ModelSpec, tower: Tower) -> TensorSpec:
         return TensorSpec(name="tokens", shape=(1, spec.context_length), dtype="int32", layout="NL")
     pixels = spec.preprocessing
     return TensorSpec(
-        name="image", shape=(1, 3, pixels.size, pixels.size), dtype="float32", layout="NCHW",
-        value_range=pixels.value_range,
+        name="image", shape=(1, 3, pixels.size, pixels.size), dtype="uint8" if pixels.inside_graph else "float32",
+        layout="NCHW", value_range=pixels.value_range,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from converter.pipeline.dispatch import dispatch
 from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.process import MemoryMeter
 from converter.pipeline.steps import reference_id
-from converter.records import Artifact, StageResult, Status, Step
+from converter.records import Artifact, StageResult, Status, Step, Tower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def verify(folder: Path, manifest: Manifest, settings: VerifySettings) -> list[S
         message = f"{folder}: the manifest lists no file, so there is nothing to verify"
         raise UsageError(message)
     references = {one.tower: one for one in manifest.references}
-    spoiled = {tower: _spoiled(folder, one) for tower, one in references.items()}
+    spoiled = {tower: _spoiled(folder, one) for tower, one in references.items()} | _tokenizer_spoiled(folder, manifest)
     stop = threading.Event()
 
     def one(entry: ManifestEntry) -> StageResult:
@@ -115,6 +115,17 @@ def _spoiled(folder: Path, reference: ManifestReference) -> str:
     """Which of a reference's files is not the one that the manifest names; empty when all are."""
     refs = (reference.samples, reference.embeddings, _file_of(reference.module))
     return next((why for ref in refs if (why := _changed(folder, ref))), "")
+
+
+def _tokenizer_spoiled(folder: Path, manifest: Manifest) -> dict[Tower, str]:
+    """The text tower is of no use with another tokenizer; a manifest without its files is spoiled as a whole."""
+    tokenizer = manifest.model.tokenizer
+    if tokenizer is None:
+        return {}
+    ref = FileRef(path=tokenizer.path, sha256=tokenizer.sha256, size_bytes=tokenizer.size_bytes)
+    why = _changed(folder, ref)
+    towers = {entry.tower for entry in manifest.artifacts}
+    return dict.fromkeys(towers & {"text"} or towers, why) if why else {}
 
 
 def _changed(folder: Path, ref: FileRef) -> str:

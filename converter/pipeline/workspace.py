@@ -18,7 +18,10 @@ CACHE_VARIABLE = "MCCONVERT_CACHE"
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """`<out>/<model>/`, with the cache of steps in `<out>/.cache` or where MCCONVERT_CACHE says."""
+    """`<out>/<model>/`, with the cache of steps in `<out>/.cache` or where MCCONVERT_CACHE says.
+
+    `model` is `<id>_pixels` where the image tower's files take pixels.
+    """
 
     out: Path
     model: str
@@ -37,6 +40,11 @@ class Workspace:
     def manifest(self) -> Path:
         """The model's manifest."""
         return self.folder / "manifest.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The text tower's tokenizer."""
+        return self.folder / "tokenizer.json"
 
     @property
     def cache_root(self) -> Path:
@@ -87,4 +95,5 @@ def _take(handle: int, folder: Path) -> None:
 
 def workspace_of(out: Path, spec: ModelSpec) -> Workspace:
     """The workspace of a model below the output folder, absolute."""
-    return Workspace(out=out.expanduser().resolve(), model=spec.id)
+    folder = f"{spec.id}_pixels" if spec.preprocessing.inside_graph else spec.id
+    return Workspace(out=out.expanduser().resolve(), model=folder)

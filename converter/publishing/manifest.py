@@ -16,7 +16,7 @@ import msgspec
 from converter import __version__
 from converter.errors import UsageError
 from converter.files import hash_path, write_atomically
-from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference
+from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference, TokenizerFile
 from converter.records import ModelSpec, StageResult, Step, Tower, Weights, from_json, to_json
 
 SCHEMA_VERSION = 1
@@ -45,12 +45,14 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     write_atomically(path, to_json(manifest))
 
 
-def model_part(spec: ModelSpec, weights: Weights, logit_scale: float | None) -> ManifestModel:
+def model_part(
+    spec: ModelSpec, weights: Weights, logit_scale: float | None, tokenizer: TokenizerFile | None = None
+) -> ManifestModel:
     """All that a user of the files needs to know of the model."""
     return ManifestModel(
         id=spec.id, family=spec.family, source=spec.source, license=spec.license, license_url=spec.license_url,
         embed_dim=spec.embed_dim, context_length=spec.context_length, logit_scale=logit_scale,
-        trained=weights.trained, normalized=True, preprocessing=spec.preprocessing,
+        trained=weights.trained, normalized=True, preprocessing=spec.preprocessing, tokenizer=tokenizer,
         weights=dataclasses.replace(weights, path=Path(weights.path).name if weights.path else None, notice=""),
     )  # fmt: skip
 
@@ -81,7 +83,10 @@ def merge(
     environment: Mapping[str, str],
 ) -> Manifest:
     """The manifest after a run, with what is still true of the one before."""
-    kept_references, kept_entries = _still_true(folder, model, references, entries)
+    before = _comparable(folder, model)
+    kept_references, kept_entries = _still_true(folder, before, references, entries) if before else ([], [])
+    if before is not None and model.tokenizer is None and _tokenizer_unchanged(folder, before.model.tokenizer):
+        model = dataclasses.replace(model, tokenizer=before.model.tokenizer)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         created_by=f"mcconvert {__version__}",
@@ -108,7 +113,9 @@ def listed_files(out: Path) -> list[Path]:
             manifest = read_manifest(path)
         except UsageError:
             continue
-        inside = [path.parent / entry.path for entry in manifest.artifacts]
+        tokenizer = manifest.model.tokenizer
+        names = [entry.path for entry in manifest.artifacts] + ([tokenizer.path] if tokenizer else [])
+        inside = [path.parent / name for name in names]
         found += [one for one in inside if one.resolve().is_relative_to(path.parent.resolve())]
     return found
 
@@ -118,18 +125,27 @@ def schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Manifest)), indent=2) + b"\n"
 
 
-def _still_true(
-    folder: Path,
-    model: ManifestModel,
-    references: Sequence[ManifestReference],
-    entries: Sequence[ManifestEntry],
-) -> tuple[list[ManifestReference], list[ManifestEntry]]:
+def _comparable(folder: Path, model: ManifestModel) -> Manifest | None:
+    """The manifest of an earlier run with the same weights."""
     try:
         before = read_manifest(folder)
     except UsageError:
-        return [], []
-    if before.model.weights.sha256 != model.weights.sha256 or before.schema_version != SCHEMA_VERSION:
-        return [], []
+        return None
+    same = before.model.weights.sha256 == model.weights.sha256 and before.schema_version == SCHEMA_VERSION
+    return before if same else None
+
+
+def _tokenizer_unchanged(folder: Path, tokenizer: TokenizerFile | None) -> bool:
+    path = folder / tokenizer.path if tokenizer else folder / "absent"
+    return tokenizer is not None and path.is_file() and hash_path(path)[0] == tokenizer.sha256
+
+
+def _still_true(
+    folder: Path,
+    before: Manifest,
+    references: Sequence[ManifestReference],
+    entries: Sequence[ManifestEntry],
+) -> tuple[list[ManifestReference], list[ManifestEntry]]:
     made = {entry.step_id for entry in entries}
     embedded = {one.tower: one.embeddings.sha256 for one in references}
     kept_references = [one for one in before.references if one.tower not in embedded]

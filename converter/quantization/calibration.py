@@ -23,7 +23,8 @@ type Sample = dict[str, npt.NDArray[Any]]
 def load_calibration(path: str | Path, count: int = 0) -> Iterator[Sample]:
     """The first `count` samples (0: all), one at a time, normalised as the model was trained.
 
-    Images come as {"image": (1, size, size, 3) float32 NHWC}, texts as {"tokens": (1, 77) int32}.
+    Images come as {"image": (1, size, size, 3) float32 NHWC}, texts as {"tokens": (1, 77) int32}. Where the file says
+    `inside_graph`, images are uint8 pixels: the graph normalises them.
 
     Raises:
         ConversionError: the file is missing or foreign, or holds fewer samples than asked for.
@@ -66,6 +67,9 @@ def _rows(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any
 def _samples(rows: npt.NDArray[Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[Sample]:
     if rows.ndim == 2:
         yield from ({"tokens": row[None]} for row in rows)
+        return
+    if bool(arrays.get("inside_graph", False)):
+        yield from ({"image": row[None]} for row in rows)
         return
     mean, std = (np.asarray(arrays[name], np.float32) for name in ("mean", "std"))
     for row in rows:

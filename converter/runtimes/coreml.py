@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from converter.coreml_package import import_coremltools
+from converter.coreml_package import IMAGE_LAYOUT, import_coremltools
 from converter.errors import ConversionError
-from converter.records import Artifact, StructureCheck
+from converter.records import Artifact, StructureCheck, TensorSpec
 from converter.runtimes import Arrays
 
 FORMAT = "coreml"
@@ -67,8 +67,17 @@ class CoreMLRunner:
 
     def infer(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Run once."""
-        predicted = self._model.predict({spec.name: arrays[spec.name] for spec in self.inputs})
+        predicted = self._model.predict({spec.name: _given(arrays[spec.name], spec) for spec in self.inputs})
         return {spec.name: np.asarray(predicted[spec.name], spec.dtype) for spec in self.outputs}
+
+
+def _given(array: np.ndarray[Any, Any], spec: TensorSpec) -> Any:
+    """Core ML takes an image type's pixels as a picture."""
+    if spec.layout != IMAGE_LAYOUT:
+        return array
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(array[0].transpose(1, 2, 0)))
 
 
 def _load(path: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.coreml_package import SPEC_PATH, WEIGHTS_PATH, import_coremltools
+from converter.coreml_package import IMAGE_LAYOUT, SPEC_PATH, WEIGHTS_PATH, import_coremltools
 from converter.errors import ConversionError
 from converter.records import TensorSpec
 
@@ -163,6 +163,8 @@ def _type_name(code: int) -> str:
 
 
 def _declared(feature: Any) -> TensorSpec:
+    if feature.type.WhichOneof("Type") == "imageType":
+        return _declared_image(feature)
     array = feature.type.multiArrayType
     kinds = import_coremltools().proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType
     return TensorSpec(
@@ -171,6 +173,14 @@ def _declared(feature: Any) -> TensorSpec:
         dtype=str(kinds.Name(array.dataType)).lower(),
         layout="",
     )
+
+
+def _declared_image(feature: Any) -> TensorSpec:
+    """As the tensor that the program sees; colours in another order, or none, show in the layout."""
+    image = feature.type.imageType
+    kind = import_coremltools().proto.FeatureTypes_pb2.ImageFeatureType.ColorSpace.Name(image.colorSpace)
+    layout = IMAGE_LAYOUT if kind == "RGB" else f"{kind} image"
+    return TensorSpec(name=feature.name, shape=(1, 3, image.height, image.width), dtype="uint8", layout=layout)
 
 
 class _BlobFile:

@@ -132,7 +132,8 @@ def _interface_problems(program: Program, artifact: Artifact) -> Iterator[str]:
 
 
 def _words(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype}{list(spec.shape)}"
+    kind = f" {spec.layout}" if spec.layout.endswith("image") else ""
+    return f"{spec.name} {spec.dtype}{list(spec.shape)}{kind}"
 
 
 def _weight_problems(program: Program, matches: tuple[Match, ...], parents: Mapping[str, Array]) -> Iterator[str]:
@@ -199,6 +200,8 @@ def _example(spec: TensorSpec, sample: int, program: Program) -> Array:
     shape = tuple(int(size) for size in spec.shape)
     if np.issubdtype(np.dtype(spec.dtype), np.floating):
         return _picture(generator, shape, *(spec.value_range or (0.0, 1.0))).astype(spec.dtype)
+    if spec.dtype == "uint8":
+        return np.rint(_picture(generator, shape, 0.0, 255.0)).astype(np.uint8)
     vocabulary = max((value.shape[0] for value in _tables(program)), default=2)
     tokens = generator.integers(1, vocabulary - 1, shape).astype(spec.dtype)
     tokens[..., shape[-1] // (sample + 2) :] = 0

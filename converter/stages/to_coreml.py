@@ -7,24 +7,34 @@ Rules:
 
 1. Without a recipe weights and arithmetic are float32; a recipe of precision fp16 makes both float16.
 2. Inputs and output keep their types in either case: float32 pixels or int32 tokens in, a float32 embedding out. The
-   program casts; a float16 multi-array is awkward in Swift and unknown before iOS 16.
+   program casts; a float16 multi-array is awkward in Swift and unknown before iOS 16. A tower that takes uint8 pixels
+   gets Core ML's own image type, RGB with a scale of 1: Core ML orders the channels, the graph normalises.
 3. The batch is 1: a flexible one takes the text tower off the Neural Engine (coremltools issue 2022).
 4. The package's bytes depend on the parent, the options and the versions of torch and coremltools alone; the latter
    two are named inside, as Xcode shows them.
 5. Operations in `keep_float32` stay in float32 in a float16 program: layer norms and softmaxes can overflow float16
    on real activations, at the price of leaving the Neural Engine.
+6. Pixels are normalised in float32 in a float16 program too: 1/255 has no exact float16, and Core ML converts the
+   picture outside of the Neural Engine in any case.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from converter.coreml_package import PRECISION_KEY, TARGET_KEY, TOWER_KEY, import_coremltools, normalise
+from converter.coreml_package import (
+    IMAGE_LAYOUT,
+    PRECISION_KEY,
+    TARGET_KEY,
+    TOWER_KEY,
+    import_coremltools,
+    normalise,
+)
 from converter.errors import ConversionError
 from converter.records import Artifact, Precision, Recipe, TensorSpec
 from converter.torchscript_file import deprecation_known, load_module
@@ -64,7 +74,7 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         target="coreml",
         tower=parent.tower,
         precision=precision,
-        inputs=parent.inputs,
+        inputs=tuple(replace(spec, layout=IMAGE_LAYOUT) if _is_image(spec) else spec for spec in parent.inputs),
         outputs=parent.outputs,
         notes=_notes(options, precision),
     )
@@ -90,11 +100,11 @@ def _convert(module: Any, parent: Artifact, options: Options, precision: Precisi
         with deprecation_known():
             return ct.convert(
                 module,
-                inputs=[_tensor_type(ct, spec, sized=True) for spec in parent.inputs],
+                inputs=[_input_type(ct, spec) for spec in parent.inputs],
                 outputs=[_tensor_type(ct, spec, sized=False) for spec in parent.outputs],
                 convert_to="mlprogram",
                 minimum_deployment_target=getattr(ct.target, options.deployment_target),
-                compute_precision=_compute_precision(ct, options, precision),
+                compute_precision=_compute_precision(ct, parent, options, precision),
                 skip_model_load=True,
             )
     except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError) as error:
@@ -105,17 +115,39 @@ def _convert(module: Any, parent: Artifact, options: Options, precision: Precisi
         raise ConversionError(message) from error
 
 
+def _is_image(spec: TensorSpec) -> bool:
+    return spec.dtype == "uint8"
+
+
+def _input_type(ct: Any, spec: TensorSpec) -> Any:
+    """Rule 2."""
+    if _is_image(spec):
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=ct.colorlayout.RGB, scale=1.0)
+    return _tensor_type(ct, spec, sized=True)
+
+
 def _tensor_type(ct: Any, spec: TensorSpec, *, sized: bool) -> Any:
     shape = spec.shape if sized else None  # coremltools derives the shapes of outputs and refuses given ones
     return ct.TensorType(name=spec.name, shape=shape, dtype=np.dtype(spec.dtype).type)
 
 
-def _compute_precision(ct: Any, options: Options, precision: Precision) -> Any:
-    """Rules 1 and 5."""
+def _compute_precision(ct: Any, parent: Artifact, options: Options, precision: Precision) -> Any:
+    """Rules 1, 5 and 6."""
     if precision == "fp32":
         return ct.precision.FLOAT32
     kept = frozenset(options.keep_float32)
-    return ct.transform.FP16ComputePrecision(op_selector=lambda op: op.op_type not in kept)
+    takes_pixels = any(map(_is_image, parent.inputs))
+    return ct.transform.FP16ComputePrecision(
+        op_selector=lambda op: op.op_type not in kept and not (takes_pixels and _normalises(op))
+    )
+
+
+def _normalises(op: Any) -> bool:
+    """Whether nothing but arithmetic with constants lies between the program's input and this operation."""
+    source = op.inputs.get("x")
+    if op.op_type not in ("mul", "sub") or source is None:
+        return False
+    return source.op is None or bool(_normalises(source.op))
 
 
 def _describe(model: Any, parent: Artifact, options: Options, precision: Precision) -> None:
@@ -135,6 +167,8 @@ def _subject(parent: Artifact) -> str:
 
 
 def _input_words(spec: TensorSpec) -> str:
+    if _is_image(spec):
+        return f"RGB image, {spec.shape[3]} x {spec.shape[2]} pixels, resized and cropped"
     bounds = f", values {spec.value_range[0]:g} to {spec.value_range[1]:g}" if spec.value_range else ""
     return f"{spec.dtype} {spec.layout}{bounds}"
 

@@ -14,10 +14,17 @@ from PIL import Image
 from converter.errors import ConversionError, UsageError
 from converter.models.captions import parity_captions
 from converter.models.photographs import parity_views
-from converter.models.preprocessing import transform
-from converter.models.samples import load_inputs, load_names, sample_set_name, shared_samples, write_samples
+from converter.models.samples import (
+    load_inputs,
+    load_model_inputs,
+    load_names,
+    sample_set_name,
+    shared_samples,
+    write_samples,
+)
 from converter.models.tokenizer import tokenize
 from converter.records import TOWERS, ModelSpec, Tower
+from tests.transforms import open_clip_transform
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +33,38 @@ def small(spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, preprocessing=dataclasses.replace(spec.preprocessing, size=64))
 
 
+@pytest.fixture(scope="module")
+def scenes_spec(small: ModelSpec) -> ModelSpec:
+    """The same, judged on drawn scenes."""
+    return dataclasses.replace(small, samples="scenes")
+
+
 def test_images_are_what_open_clip_would_feed_the_model(small: ModelSpec, tmp_path: Path) -> None:
     """All 64 views in order, equal bit for bit to open_clip's transform."""
     views = list(parity_views())
-    expected = np.stack([transform(small.preprocessing)(image).numpy() for _, image in views])
+    expected = np.stack([open_clip_transform(small.preprocessing)(image).numpy() for _, image in views])
 
     count = write_samples(small, "image", "parity", tmp_path / "image.npz")
 
     assert count == 64
     assert load_names(tmp_path / "image.npz") == [name for name, _ in views]
     assert np.array_equal(load_inputs(tmp_path / "image.npz")["image"], expected)
+
+
+def test_pixels_are_given_to_files_that_normalise_and_floats_to_the_model(small: ModelSpec, tmp_path: Path) -> None:
+    """uint8 in the tower's own layout; the model gets what it gets from any other sample file."""
+    inside = dataclasses.replace(
+        small, preprocessing=dataclasses.replace(small.preprocessing, inside_graph=True, value_range=(0.0, 255.0))
+    )
+    write_samples(inside, "image", "parity", tmp_path / "inside.npz", count=4)
+    write_samples(small, "image", "parity", tmp_path / "plain.npz", count=4)
+
+    pixels, floats = load_inputs(tmp_path / "inside.npz")["image"], load_model_inputs(tmp_path / "inside.npz")["image"]
+
+    assert (pixels.dtype, pixels.shape, pixels.flags.c_contiguous) == (np.uint8, (4, 3, 64, 64), True)
+    assert np.array_equal(floats, load_inputs(tmp_path / "plain.npz")["image"])
+    assert np.array_equal(floats, load_model_inputs(tmp_path / "plain.npz")["image"])
+    assert np.array_equal(pixels, np.rint(floats * 255))
 
 
 def test_tokens_are_those_of_the_captions(spec: ModelSpec, tmp_path: Path) -> None:
@@ -79,6 +108,31 @@ def test_a_folder_of_your_own_takes_the_photographs_place(small: ModelSpec, tmp_
 
     assert (everything, first) == (3, 2)
     assert load_names(tmp_path / "b.npz") == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_scenes_take_the_photographs_place_where_the_model_says_so(
+    scenes_spec: ModelSpec, tmp_path: Path, tower: Tower
+) -> None:
+    """Both towers, both sets, which share nothing; the names say what is seen."""
+    for name in ("parity", "calibration"):
+        write_samples(scenes_spec, tower, name, tmp_path / f"{name}.npz")
+
+    parity, calibration = (load_names(tmp_path / f"{name}.npz") for name in ("parity", "calibration"))
+    assert (len(parity), len(calibration)) == (64 if tower == "image" else 256, 128)
+    assert shared_samples(tmp_path / "parity.npz", tmp_path / "calibration.npz") == 0
+    assert not set(parity) & set(calibration)
+    assert all("background" in caption for caption in parity)
+
+
+def test_a_folder_of_your_own_takes_the_scenes_place_too(scenes_spec: ModelSpec, tmp_path: Path) -> None:
+    """Images only; the captions stay."""
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (80, 70)).save(tmp_path / "mine" / "0.png")
+
+    write_samples(scenes_spec, "image", "parity", tmp_path / "image.npz", images_dir=tmp_path / "mine")
+
+    assert load_names(tmp_path / "image.npz") == ["0.png"]
 
 
 def test_more_samples_than_there_are_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
@@ -149,6 +203,9 @@ def test_sets_have_a_name_for_reports(tmp_path: Path) -> None:
     assert sample_set_name("text", 291) == "captions-291"
     assert sample_set_name("image", 12, images_dir=tmp_path) == "images-12"
     assert sample_set_name("image", 128, name="calibration") == "calibration-photographs-128"
+    assert sample_set_name("image", 64, domain="scenes") == "scenes-64"
+    assert sample_set_name("text", 256, domain="scenes") == "scene-captions-256"
+    assert sample_set_name("image", 12, images_dir=tmp_path, domain="scenes") == "images-12"
 
 
 def test_reading_samples_needs_no_torch(spec: ModelSpec, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from converter.config import load_models
 from converter.errors import UsageError
 from converter.files import hash_path
-from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestModel, ManifestReference
+from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestModel, ManifestReference, TokenizerFile
 from converter.publishing.manifest import listed_files, merge, model_part, read_manifest, write_manifest
 from converter.records import Artifact, Weights
 
@@ -82,6 +82,27 @@ def test_what_is_no_longer_true_is_dropped(tmp_path: Path, what: str) -> None:
     merged = merge(tmp_path, model(weights), [ref], [entry(tmp_path, "fp16")], {})
 
     assert [one.step_id for one in merged.artifacts] == ["image/onnx/fp16"]
+
+
+@pytest.mark.parametrize(("change", "kept"), [("", True), ("bytes", False), ("weights", False)])
+def test_the_tokenizer_is_kept_while_it_is_still_true(tmp_path: Path, change: str, kept: bool) -> None:
+    """A run of the image tower alone makes none, and leaves the one that is there."""
+    file = tmp_path / "tokenizer.json"
+    file.write_text("{}")
+    tokenizer = TokenizerFile(
+        path=file.name, sha256=hash_path(file)[0], size_bytes=2, context_length=77, start_token=49406, end_token=49407,
+        pad_token=0, captions=435,
+    )  # fmt: skip
+    before = model_part(load_models()["mobileclip_s1"], WEIGHTS, 100.0, tokenizer)
+    write_manifest(tmp_path / "manifest.json", merge(tmp_path, before, [reference()], [], {}))
+    assert file in listed_files(tmp_path.parent)
+    if change == "bytes":
+        file.write_text("[]")
+    weights = dataclasses.replace(WEIGHTS, sha256="1" * 64) if change == "weights" else WEIGHTS
+
+    merged = merge(tmp_path, model(weights), [reference()], [entry(tmp_path, "fp16")], {})
+
+    assert merged.model.tokenizer == (tokenizer if kept else None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"schema_version": "one"}', b"\xff\xfe"])

@@ -51,6 +51,17 @@ def test_images_are_those_that_parity_feeds(images: Path) -> None:
     assert np.array_equal(stacked.transpose(0, 3, 1, 2), load_inputs(images)["image"])
 
 
+def test_pixels_that_the_graph_normalises_come_as_they_are(images: Path, tmp_path: Path) -> None:
+    """uint8, as the files take them."""
+    stored = dict(np.load(images))
+    np.savez(tmp_path / "inside.npz", **stored, inside_graph=np.asarray(True))
+
+    samples = list(load_calibration(tmp_path / "inside.npz"))
+
+    assert np.array_equal(np.concatenate([sample["image"] for sample in samples]), stored["pixels"])
+    assert samples[0]["image"].dtype == np.uint8
+
+
 def test_texts_come_one_by_one_as_int32(texts: Path) -> None:
     """Rows of tokens, in order."""
     samples = list(load_calibration(texts))
