@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from converter.records import Tower
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A line of a listing. `name` is what --model takes; `refused` says why the text tower or all of it is left out."""
+    """A line of a listing. `name` is what --model takes; `refused` says why the text tower or all of it is left out.
+
+    `parameters` holds millions a tower where they are known, `proven` names the targets whose files all passed.
+    """
 
     name: str
     title: str
@@ -19,12 +22,23 @@ class Listed:
     weights: str
     license: str
     refused: str = ""
+    parameters: Mapping[Tower, float] = field(default_factory=dict)
+    preprocessing: str = ""
+    proven: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proven:
-    """What an earlier run of a model's files proved: on which weights, when, and the verdict of each step by its id."""
+    """What an earlier run of a model's files proved: on which weights, and the verdict of each step by its id."""
 
     weights: str
-    date: str
     rows: Mapping[str, str]
+
+    def targets(self) -> dict[str, tuple[int, int]]:
+        """How many of a target's files passed, and how many there were."""
+        counts: dict[str, tuple[int, int]] = {}
+        for step, verdict in self.rows.items():
+            target = step.split("/")[1] if step.count("/") == 2 else step
+            passed, total = counts.get(target, (0, 0))
+            counts[target] = (passed + (verdict == "PASSED"), total + 1)
+        return counts

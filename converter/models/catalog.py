@@ -13,13 +13,13 @@ Torch is imported only for names with a colon; `converter.models.described` writ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
 from converter.config import configs_dir, find_model, load_models, read_yaml
 from converter.errors import ConfigError, UsageError, nearest
 from converter.listed import Listed, Proven
-from converter.records import ModelSpec, Tower
+from converter.records import ModelSpec, Preprocessing, Tower
 
 Source = Literal["yaml", "open_clip", "timm"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -28,6 +28,12 @@ FOUND_BY = ("open_clip", "timm", "mobileclip")
 APPLE_NAMES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b")
 """What Apple's package calls its models; the YAML of the same id says the rest."""
 PROVEN_FILE = "proven.yaml"
+"""In configs, written by `make prove-models`."""
+NAMED_STATISTICS = {
+    ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)): "0/1",
+    ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)): "OpenAI's",
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)): "ImageNet's",
+}
 
 
 def find(name: str) -> ModelSpec:
@@ -82,16 +88,24 @@ def proven(spec: ModelSpec) -> Proven | None:
     """What is known of earlier proofs of this model's files; None where there is nothing.
 
     Raises:
-        ConfigError: configs/proven.yaml does not hold `weights`, `date` and `rows` for this model.
+        ConfigError: configs/proven.yaml does not hold `weights` and `rows` for this model.
     """
+    return _proven_of(spec.id, _all_proven())
+
+
+def _all_proven() -> Mapping[str, object]:
     path = configs_dir() / PROVEN_FILE
-    entry = read_yaml(path).get(spec.id) if path.is_file() else None
+    return read_yaml(path) if path.is_file() else {}
+
+
+def _proven_of(model: str, everything: Mapping[str, object]) -> Proven | None:
+    entry = everything.get(model)
     if entry is None:
         return None
     if not isinstance(entry, Mapping) or not isinstance(entry.get("rows"), Mapping):
-        raise ConfigError([f"{path}: {spec.id}: expected weights, date and rows, found {entry!r}"])
+        raise ConfigError([f"{PROVEN_FILE}: {model}: expected weights and rows, found {entry!r}"])
     rows = {str(step): str(verdict) for step, verdict in entry["rows"].items()}
-    return Proven(weights=str(entry.get("weights", "")), date=str(entry.get("date", "")), rows=rows)
+    return Proven(weights=str(entry.get("weights", "")), rows=rows)
 
 
 def _by_id(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -134,13 +148,28 @@ def _from_apple(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
 
 
 def _list_yaml() -> list[Listed]:
+    everything = _all_proven()
     return [
         Listed(
             name=spec.id, title=spec.title, towers=spec.towers, size=spec.preprocessing.size,
             weights=spec.hub_repo or spec.bundled or "-", license=spec.license,
+            parameters={tower: round(spec.parameters[tower] / 1e6, 1) for tower in spec.towers},
+            preprocessing=_in_words(spec.preprocessing),
+            proven=", ".join(_targets_in_words(_proven_of(spec.id, everything))),
         )
         for spec in load_models().values()
     ]  # fmt: skip
+
+
+def _in_words(preprocessing: Preprocessing) -> str:
+    known = (preprocessing.mean, preprocessing.std)
+    return f"{preprocessing.interpolation}, mean/std {NAMED_STATISTICS.get(known, 'its own')}"
+
+
+def _targets_in_words(found: Proven | None) -> Iterator[str]:
+    """Targets whose files all passed; with a count where only some did."""
+    for target, (passed, total) in found.targets().items() if found else ():
+        yield target if passed == total else f"{target} {passed}/{total}"
 
 
 def _list_open_clip() -> list[Listed]:

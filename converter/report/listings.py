@@ -24,10 +24,11 @@ def plan_table(planned: Sequence[PlannedStep]) -> Table:
 
 def models_table(models: Iterable[Listed]) -> Table:
     """A row a model, with what --model takes in the first column."""
-    table = Table("model", "title", "towers", "image", "weights", "licence")
+    table = Table("model", "towers, M parameters", "image", "preprocessing", "weights", "licence", "proven")
     for one in models:
-        towers = ", ".join(one.towers)
-        table.add_row(one.name, one.title, towers, str(one.size), one.weights, one.license)
+        table.add_row(
+            one.name, _towers(one), str(one.size), one.preprocessing or "-", one.weights, one.license, one.proven or "-"
+        )
     return table
 
 
@@ -78,16 +79,17 @@ def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:.6g}" for value in values)
 
 
+def _towers(one: Listed) -> str:
+    return ", ".join(f"{tower} {one.parameters[tower]:g}" if tower in one.parameters else tower for tower in one.towers)
+
+
 def _proven(proven: Proven | None) -> Iterable[str]:
-    """A phrase a target: how many of its files passed, then on which weights and when."""
+    """A phrase a target: how many of its files passed; then on which weights."""
     if proven is None:
         return
-    verdicts: dict[str, list[str]] = {}
-    for step, verdict in proven.rows.items():
-        verdicts.setdefault(step.split("/")[1] if "/" in step else step, []).append(verdict)
-    for target, seen in verdicts.items():
-        yield f"{target} {seen.count('PASSED')} of {len(seen)}"
-    yield f"on {proven.weights} weights, {proven.date}"
+    for target, (passed, total) in proven.targets().items():
+        yield f"{target} {passed} of {total}"
+    yield f"on {proven.weights} weights"
 
 
 def _counts(planned: Sequence[PlannedStep]) -> str:

@@ -144,15 +144,15 @@ def test_what_was_proven_is_read_where_it_is_written(tmp_path: Path, monkeypatch
     monkeypatch.setattr(catalog, "configs_dir", lambda: tmp_path)
     assert catalog.proven(spec) is None
     (tmp_path / "proven.yaml").write_text(
-        "mobileclip_s1: {weights: hub, date: 2026-11-21, rows: {image/onnx/fp32: PASSED}}\nmobileclip_s2: nothing\n"
+        "mobileclip_s1: {weights: hub, rows: {image/onnx/fp32: PASSED}}\nmobileclip_s2: nothing\n"
     )
 
     found = catalog.proven(spec)
 
     assert found is not None
-    assert (found.weights, found.date, found.rows) == ("hub", "2026-11-21", {"image/onnx/fp32": "PASSED"})
+    assert (found.weights, found.rows) == ("hub", {"image/onnx/fp32": "PASSED"})
     assert catalog.proven(catalog.find("mobileclip_b")) is None
-    with pytest.raises(UsageError, match="mobileclip_s2: expected weights, date and rows"):
+    with pytest.raises(UsageError, match="mobileclip_s2: expected weights and rows"):
         catalog.proven(catalog.find("mobileclip_s2"))
 
 

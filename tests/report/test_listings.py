@@ -21,14 +21,26 @@ def printed(table: Table) -> str:
 
 
 def test_a_listing_names_what_to_ask_for() -> None:
-    """The name that --model takes, the towers, the size and where weights lie."""
+    """The name that --model takes, towers, sizes, preprocessing, where weights lie, and what was proven."""
     line = Listed(
-        name="timm:resnet18.a1_in1k", title="resnet18", towers=("image",), size=224, weights="timm/x", license="mit"
-    )
+        name="timm:resnet18.a1_in1k", title="resnet18", towers=("image",), size=224, weights="timm/x", license="mit",
+        parameters={"image": 11.2}, preprocessing="bicubic, mean/std ImageNet's", proven="onnx, tflite 1/2",
+    )  # fmt: skip
 
     shown = printed(models_table([line]))
 
-    assert all(word in shown for word in ("timm:resnet18.a1_in1k", "image", "224", "timm/x", "mit"))
+    assert all(
+        word in shown
+        for word in (
+            "timm:resnet18.a1_in1k",
+            "image 11.2",
+            "224",
+            "bicubic, mean/std ImageNet's",
+            "timm/x",
+            "mit",
+            "tflite 1/2",
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +48,8 @@ def test_a_listing_names_what_to_ask_for() -> None:
     [
         (None, "none yet"),
         (
-            Proven(weights="hub", date="2026-11-21", rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED"}),
-            "onnx 1 of 2; on hub weights, 2026-11-21",
+            Proven(weights="hub", rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED"}),
+            "onnx 1 of 2; on hub weights",
         ),
     ],
 )
