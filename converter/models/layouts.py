@@ -174,7 +174,7 @@ MCT_MIXER = (
     Rule(theirs="token_mixer.mixer.rbr_skip.{rest}", ours="token_mixer.skip.{rest}"),
     Rule(theirs="token_mixer.mixer.rbr_conv.0.{rest}", ours="token_mixer.branch.{rest}"),
     *_renamed(convffn="mlp"),
-    Rule(theirs="layer_scale", ours="gamma"),
+    Rule(theirs="layer_scale", ours="layer_scale.gamma"),
 )
 MCT_LAYERS = 4
 """Attention blocks of the only `mct` tower there is; Apple numbers them together with the mixers around them."""

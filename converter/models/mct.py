@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 import torch
 from open_clip.transformer import LayerNorm, ResidualAttentionBlock, Transformer
+from timm.models.fastvit import LayerScale2d
 from torch import nn
 
 LAYER_SCALE = 0.1
@@ -85,12 +86,12 @@ class MixerBlock(nn.Module):
         super().__init__()
         self.token_mixer = TokenMixer(width, kernel_size)
         self.mlp = ConvFeedForward(width, hidden, kernel_size)
-        self.gamma = nn.Parameter(torch.full((width, 1, 1), LAYER_SCALE))
+        self.layer_scale = LayerScale2d(width, LAYER_SCALE)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, length, width) to the same."""
         x = self.token_mixer(x.transpose(1, 2).unsqueeze(2))
-        x = x + self.gamma * self.mlp(x)
+        x = x + self.layer_scale(self.mlp(x))
         return x.squeeze(2).transpose(1, 2)
 
 

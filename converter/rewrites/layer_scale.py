@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from timm.models.convnext import ConvNeXtBlock
-from timm.models.fastvit import AttentionBlock, LayerScale2d, RepMixerBlock
+from timm.models.fastvit import AttentionBlock, LayerScale2d
 from torch import nn
 
 from converter.rewrites.attention import ExplicitGridAttention
@@ -52,7 +52,7 @@ def _has_gamma(module: Any) -> bool:
 def _scaled_layers(module: Any) -> dict[str, Any]:
     """The layer in front of each layer scale of a block, by the scale's name (rule 2)."""
     layers: dict[str, Any] = {}
-    if isinstance(module, RepMixerBlock):
+    if isinstance(getattr(module, "layer_scale", None), LayerScale2d) and hasattr(module, "mlp"):
         layers["layer_scale"] = module.mlp.fc2
     if isinstance(module, AttentionBlock):
         layers["layer_scale_2"] = module.mlp.fc2

@@ -84,7 +84,7 @@ def _in_order(tower: Tower) -> tuple[Rewrite, ...]:
 
     orders: dict[Tower, tuple[Rewrite, ...]] = {
         "image": (reparameterize, batch_norm, vision_tokens, attention, static_mean, layer_scale, unit_length),
-        "text": (reparameterize, batch_norm, end_of_text, causal_mask, attention, unit_length),
+        "text": (reparameterize, batch_norm, end_of_text, causal_mask, attention, layer_scale, unit_length),
     }
     return orders[tower]
 
