@@ -20,7 +20,8 @@ from torch.nn import functional
 from converter.errors import ConfigError, MissingDependencyError, nearest
 from converter.models import mobileclip, open_clip
 from converter.models.apple_vit import as_apple_computes
-from converter.models.layouts import recognize, to_ours, to_theirs
+from converter.models.layout_rules import to_ours, to_theirs
+from converter.models.layouts import recognize
 from converter.records import ModelSpec
 
 INSTALL = "pip install git+https://github.com/apple/ml-mobileclip"

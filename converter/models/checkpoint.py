@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from converter.errors import WeightsError
 from converter.models.apple_vit import as_apple_computes
 from converter.models.building import Signature, signature
-from converter.models.layouts import APPLE, Layout, recognize, to_ours, to_theirs
+from converter.models.layout_rules import Layout, to_ours, to_theirs
+from converter.models.layouts import APPLE, recognize
 from converter.models.timm import from_checkpoint_names
 from converter.models.token_rows import expand
 from converter.records import ModelSpec, Weights

@@ -11,7 +11,8 @@ import torch
 from converter.models.apple_vit import EPSILON, PADDING, as_apple_computes
 from converter.models.building import build
 from converter.models.checkpoint import load_weights
-from converter.models.layouts import APPLE, to_theirs
+from converter.models.layout_rules import to_theirs
+from converter.models.layouts import APPLE
 from converter.records import ModelSpec, Weights
 
 APPLES_B = APPLE[2]

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from converter.errors import WeightsError
 from converter.models.building import signature
 from converter.models.checkpoint import load_weights, logit_scale, read_state_dict
-from converter.models.layouts import APPLE, to_theirs
+from converter.models.layout_rules import to_theirs
+from converter.models.layouts import APPLE
 from converter.records import ModelSpec, Weights
 from tests.tiny import tiny_clip
 

@@ -12,7 +12,8 @@ import torch
 
 from converter.errors import WeightsError
 from converter.models import mobileclip, open_clip
-from converter.models.layouts import LAYOUTS, PLAIN_CLIP, Layout, recognize, to_ours, to_theirs
+from converter.models.layout_rules import Layout, to_ours, to_theirs
+from converter.models.layouts import LAYOUTS, PLAIN_CLIP, recognize
 from converter.records import ModelSpec
 from tests.tiny import tiny_clip
 
