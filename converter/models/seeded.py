@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 MINIMUM_SPREAD = 0.2
 LAYER_SCALE = (0.2, 0.4)
+BRANCH_ENDS = ("gamma", "bn3.weight")
+"""Factors at the end of a residual branch: layer scales, and the last norm of a ResNet's block. At a norm's usual size
+a deep ResNet magnifies rounding as no trained one does: float16 weights alone took one of 64 photographs to a centred
+cosine of 0.9975 in CLIP's RN50, and leave it at 0.99995 so."""
 NORM_WEIGHT = (0.5, 1.5)
 NORM_BIAS = 0.3
 TEXT_BIAS = 0.2
@@ -93,7 +97,7 @@ def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator) -> Non
     text = name.startswith("text.")
     if name in ("logit_scale", "logit_bias"):
         parameter.fill_(math.log(100.0) if name == "logit_scale" else 0.0)
-    elif name.endswith("gamma"):
+    elif name.endswith(BRANCH_ENDS):
         parameter.uniform_(*LAYER_SCALE, generator=generator)
     elif parameter.ndim == 1 and name.endswith("weight"):
         parameter.uniform_(*NORM_WEIGHT, generator=generator)

@@ -19,7 +19,7 @@ from converter.records import ModelSpec, Weights
 KEYWORDS = ("auto", "hub", "seeded")
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 SEED = 0
-SEEDED_VERSION = 1
+SEEDED_VERSION = 2
 """Goes up when `converter.models.seeded` draws other values for the same seed."""
 
 BUNDLED = Path(__file__).parent / "bundled"

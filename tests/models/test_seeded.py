@@ -131,6 +131,19 @@ def test_every_value_is_finite_and_of_a_trained_size(spec: ModelSpec, pixels: np
     assert all(value.min() >= 0.2 for name, value in clip.named_parameters() if name.endswith("gamma"))
 
 
+def test_the_last_norm_of_a_residual_branch_is_small() -> None:
+    """A ResNet has no layer scale; at full size its branches would magnify rounding from block to block."""
+    from timm.models.resnet import Bottleneck
+
+    model = torch.nn.Module()
+    model.visual = Bottleneck(64, 16)
+    awaken(model, None, None, seed=0)
+
+    last, first = model.visual.bn3.weight, model.visual.bn1.weight
+    assert 0.2 <= last.min() <= last.max() <= 0.4
+    assert first.min() >= 0.5
+
+
 def test_photographs_that_all_look_alike_are_refused() -> None:
     """Sixteen times the same picture proves nothing."""
     one = photographs(calibration_views(1), TINY)
