@@ -185,7 +185,7 @@ def _partners(
 def _warn_of_failure(entry: ManifestEntry, say: Say) -> None:
     if entry.status != "PASSED":
         why = f": {entry.failures[0]}" if entry.failures else ""
-        say(f"{entry.path} {entry.status} its proof{why}; its embeddings are not the model's")
+        say(f"{entry.path} {entry.status} its proof{why}")
 
 
 def _require_unchanged(folder: Path, entry: ManifestEntry) -> None:

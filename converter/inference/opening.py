@@ -91,6 +91,6 @@ def _told_apart(spaces: list[Space], folders: list[str]) -> list[Space]:
 
 def _by_executor(space: Space) -> dict[str, list[Tower]]:
     executors: dict[str, list[Tower]] = {}
-    for tower, executed_by in space.executed_by.items():
+    for tower, executed_by in sorted(space.executed_by.items()):
         executors.setdefault(executed_by, []).append(tower)
     return executors

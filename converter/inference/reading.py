@@ -91,7 +91,7 @@ def _in_folder(folder: Path, say: Say) -> list[Path]:
     )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        say(f"{folder}: {len(files) - len(images)} files that are not images were left out ({kinds})")
+        say(f"{folder}: left out what is no image ({kinds})")
     if not images:
         message = f"no image in {folder}; expected photographs ({', '.join(IMAGE_SUFFIXES)})"
         raise UsageError(message)

@@ -13,7 +13,9 @@ Torch is imported only for names with a colon; `converter.models.described` writ
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 from converter.config import configs_dir, find_model, load_models, read_yaml
@@ -51,7 +53,8 @@ def find(name: str) -> ModelSpec:
         message = f"unknown model '{name}'; before the colon stands where it comes from: {', '.join(FOUND_BY)}; {hint}"
         raise UsageError(message)
     try:
-        spec = _from_library(family, rest, models)
+        with _advice_silenced():
+            spec = _from_library(family, rest, models)
     except ConfigError as error:
         raise UsageError("; ".join(error.mistakes)) from error
     return _with_yaml(spec, models) or spec
@@ -66,7 +69,8 @@ def listing(word: str = "", source: Source = "yaml") -> list[Listed]:
     if source not in SOURCES:
         message = f"unknown source '{source}'; {nearest(source, SOURCES)}"
         raise UsageError(message)
-    lines = {"yaml": _list_yaml, "open_clip": _list_open_clip, "timm": _list_timm}[source]()
+    with _advice_silenced():
+        lines = {"yaml": _list_yaml, "open_clip": _list_open_clip, "timm": _list_timm}[source]()
     return [line for line in lines if word.lower() in f"{line.name} {line.title}".lower()]
 
 
@@ -106,6 +110,14 @@ def _proven_of(model: str, everything: Mapping[str, object]) -> Proven | None:
         raise ConfigError([f"{PROVEN_FILE}: {model}: expected weights and rows, found {entry!r}"])
     rows = {str(step): str(verdict) for step, verdict in entry["rows"].items()}
     return Proven(weights=str(entry.get("weights", "")), rows=rows)
+
+
+@contextmanager
+def _advice_silenced() -> Iterator[None]:
+    """Libraries advise each other on where to import from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _by_id(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
