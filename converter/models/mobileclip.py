@@ -7,6 +7,7 @@ written a second time. Every size is in `SIZES`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def construct(name: str, spec: ModelSpec) -> nn.Module:
     sizes = SIZES.get(name)
     if sizes is None:
         raise ConfigError([f"models.{spec.id}.source: mcconvert defines no '{name}'; {nearest(name, SIZES)}"])
-    return MobileClip(_image_tower(sizes), _text_tower(sizes))
+    return MobileClip(_image_tower(sizes), MctText(embed_dim=sizes.embed_dim, **dataclasses.asdict(sizes.text)))
 
 
 def _image_tower(sizes: Sizes) -> ImageTower:
@@ -146,20 +147,6 @@ def _image_tower(sizes: Sizes) -> ImageTower:
         num_classes=sizes.embed_dim,
     )
     return ImageTower(trunk, image.image_size)
-
-
-def _text_tower(sizes: Sizes) -> MctText:
-    text = sizes.text
-    return MctText(
-        embed_dim=sizes.embed_dim,
-        width=text.width,
-        heads=text.heads,
-        layers=text.layers,
-        ffn_ratio=text.ffn_ratio,
-        kernel_size=text.kernel_size,
-        context_length=text.context_length,
-        vocab_size=text.vocab_size,
-    )
 
 
 def _scaled(embeddings: torch.Tensor, normalize: bool) -> torch.Tensor:
