@@ -86,6 +86,14 @@ class ManifestEntry:
     parity_with_parent: ParityReport | None
     tool_versions: Mapping[str, str]
 
+    def artifact(self) -> Artifact:
+        """The file as an artifact, its path still relative to the manifest."""
+        return Artifact(
+            path=self.path, format=self.format, target=self.target, tower=self.tower, precision=self.precision,
+            inputs=self.inputs, outputs=self.outputs, sha256=self.sha256, size_bytes=self.size_bytes,
+            parent_sha256=self.parent_sha256, notes=self.notes,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileRef:

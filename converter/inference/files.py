@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from converter.errors import ConversionError, ParityError
 from converter.inference import Compute, EmbedImages, EmbedTexts, RuntimeOf, Space, Vectors, unit
 from converter.inference.choosing import Choice
 from converter.inference.devices import open_on
-from converter.manifest import ManifestEntry, ManifestModel
+from converter.manifest import ManifestModel
 from converter.models.preprocessing import normalise
 from converter.parity.compare import embed
 from converter.records import Artifact, ModelSpec, Tower
@@ -35,7 +34,7 @@ def open_files(choice: Choice, runtime_of: RuntimeOf, compute: Compute, stack: E
     texts: EmbedTexts | None = None
     executed_by: dict[Tower, str] = {}
     for entry in choice.entries:
-        artifact = _artifact(choice.folder, entry)
+        artifact = replace(entry.artifact(), path=str((choice.folder / entry.path).resolve()))
         runner = stack.enter_context(open_on(runtime_of(entry.format), artifact, compute))
         executed_by[entry.tower] = runner.executed_by
         if entry.tower == "image":
@@ -89,11 +88,3 @@ def _run(runner: Runner, artifact: Artifact, rows: Array, batch: int) -> Vectors
         message = f"{artifact.path}: {error}"
         raise ConversionError(message) from error
     return unit(outputs[output])
-
-
-def _artifact(folder: Path, entry: ManifestEntry) -> Artifact:
-    return Artifact(
-        path=str((folder / entry.path).resolve()), format=entry.format, target=entry.target, tower=entry.tower,
-        precision=entry.precision, inputs=entry.inputs, outputs=entry.outputs, sha256=entry.sha256,
-        size_bytes=entry.size_bytes, parent_sha256=entry.parent_sha256, notes=entry.notes,
-    )  # fmt: skip

@@ -102,7 +102,7 @@ def _run(
         tower = _located(folder, reference.module)
         job = Job(
             kind="prove", step=_step(entry), folder=str(work), threads=settings.threads, parent=tower,
-            artifact=_located(folder, _artifact(entry)),
+            artifact=_located(folder, entry.artifact()),
             reference=ReferenceFiles(
                 samples=str(folder / reference.samples.path), embeddings=str(folder / reference.embeddings.path),
                 sample_set=reference.sample_set, tower=tower,
@@ -151,14 +151,6 @@ def _file_of(artifact: Artifact) -> FileRef:
     return FileRef(path=artifact.path, sha256=artifact.sha256, size_bytes=artifact.size_bytes)
 
 
-def _artifact(entry: ManifestEntry) -> Artifact:
-    return Artifact(
-        path=entry.path, format=entry.format, target=entry.target, tower=entry.tower, precision=entry.precision,
-        inputs=entry.inputs, outputs=entry.outputs, sha256=entry.sha256, size_bytes=entry.size_bytes,
-        parent_sha256=entry.parent_sha256, notes=entry.notes,
-    )  # fmt: skip
-
-
 def _step(entry: ManifestEntry) -> Step:
     return Step(
         id=entry.step_id, stage="", tower=entry.tower, target=entry.target, row=entry.step_id.rpartition("/")[2],
@@ -176,6 +168,6 @@ def _result(entry: ManifestEntry, status: Status, failures: tuple[str, ...], exi
     return StageResult(
         step_id=entry.step_id, status=status, action="verify",
         reason="files on disk", required=entry.required, not_required_because=entry.not_required_because,
-        artifact=_artifact(entry), recipe=entry.recipe, failures=failures, size_ratio=entry.size_ratio,
+        artifact=entry.artifact(), recipe=entry.recipe, failures=failures, size_ratio=entry.size_ratio,
         exit_code=exit_code, tool_versions=entry.tool_versions,
     )  # fmt: skip
