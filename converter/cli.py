@@ -40,7 +40,8 @@ Examples:
 
 REQUEST_OPTIONS = [
     click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
-                 help="Model to convert; 'mcconvert models' lists them.  [default: mobileclip_s1]"),
+                 help="Model to convert: a name of 'mcconvert models', open_clip:NAME[@TAG], timm:NAME, or mobileclip:NAME "
+                      "(Apple's installed package).  [default: mobileclip_s1]"),
     click.option("-t", "--target", "targets", multiple=True, metavar="NAME", shell_complete=complete_targets,
                  help="Format to write: torchscript, onnx, tflite, coreml or all. Repeat for several.  "
                       "[default: what the pipeline names]"),
@@ -84,7 +85,7 @@ def request_options[F: Callable[..., Any]](function: F) -> F:
 @click.version_option(__version__, prog_name="mcconvert")
 @click.pass_context
 def cli(context: click.Context, /, *, dry_run: bool, as_json: bool, verbose: bool, **options: Any) -> None:
-    """Convert MobileCLIP to the formats that phones, servers and browsers run, and prove each file.
+    """Convert MobileCLIP and its relatives to what phones, servers and browsers run, and prove each file.
 
     Without a command it exports: builds the PyTorch reference, converts, runs every file on real photographs and
     captions, and writes the files with their manifest to artifacts/MODEL. What did not change is not made again.
