@@ -40,8 +40,8 @@ Examples:
 
 REQUEST_OPTIONS = [
     click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
-                 help="Model to convert: a name of 'mcconvert models', open_clip:NAME[@TAG], timm:NAME, or mobileclip:NAME "
-                      "(Apple's installed package).  [default: mobileclip_s1]"),
+                 help="Model to convert: a name of 'mcconvert models', open_clip:NAME[@TAG], timm:NAME, or "
+                      "mobileclip:NAME (Apple's installed package).  [default: mobileclip_s1]"),
     click.option("-t", "--target", "targets", multiple=True, metavar="NAME", shell_complete=complete_targets,
                  help="Format to write: torchscript, onnx, tflite, coreml or all. Repeat for several.  "
                       "[default: what the pipeline names]"),
