@@ -48,8 +48,11 @@ def test_a_listing_names_what_to_ask_for() -> None:
     [
         (None, "none yet"),
         (
-            Proven(weights="hub", rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED"}),
-            "onnx 1 of 2; on hub weights",
+            Proven(
+                weights="hub",
+                rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED", "text/coreml/fp32": "PASSED, not run"},
+            ),
+            "onnx 1 of 2; coreml (not run) 1 of 1; on hub weights",
         ),
     ],
 )
