@@ -24,8 +24,13 @@ SEEDED_VERSION = 2
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Where the weights lie that come with this package."""
-HUB_FILE_PAIR = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""A hub repository holds the same weights in both; the first is read."""
+SAME_WEIGHTS = (
+    ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    ("model.safetensors", "pytorch_model.bin"),
+)
+"""A repository of the hub may hold its weights in both; the first is read."""
+TRAINER_STATE = ("optimizer", "scheduler", "scaler", "training_args", "rng_state")
+"""How files begin in which Hugging Face's Trainer keeps its own state beside the weights."""
 
 
 def resolve(
@@ -154,10 +159,14 @@ def _from_path(path: Path, memory: Path) -> Weights:
 
 
 def _checkpoint_in(folder: Path) -> Path:
-    files = {path.name: path for path in folder.iterdir() if path.suffix.lower() in CHECKPOINT_SUFFIXES}
-    first, second = HUB_FILE_PAIR
-    if first in files:
-        files.pop(second, None)
+    files = {
+        path.name: path
+        for path in folder.iterdir()
+        if path.suffix.lower() in CHECKPOINT_SUFFIXES and not path.name.startswith(TRAINER_STATE)
+    }
+    for first, second in SAME_WEIGHTS:
+        if first in files:
+            files.pop(second, None)
     if len(files) != 1:
         seen = f"{len(files)} checkpoints ({', '.join(sorted(files))})" if files else "no checkpoint"
         message = f"{folder} holds {seen}; expected one file that ends in {_suffixes()}; give the file itself instead"

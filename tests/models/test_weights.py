@@ -118,6 +118,15 @@ def test_a_folder_with_several_checkpoints_is_refused(spec: ModelSpec, tmp_path:
         resolve(spec, str(tmp_path), cache_dir=tmp_path / "memory")
 
 
+def test_a_trainers_folder_gives_the_weights_not_the_trainers_own_state(spec: ModelSpec, tmp_path: Path) -> None:
+    """As Hugging Face's Trainer leaves it: optimizer, scheduler and arguments are no weights."""
+    for name in ("optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state.pth", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes(b"not these")
+    (tmp_path / "model.safetensors").write_bytes(CONTENT)
+
+    assert resolve(spec, str(tmp_path)).path == str(tmp_path / "model.safetensors")
+
+
 def test_an_empty_folder_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
     """No checkpoint is not a reason to look elsewhere."""
     with pytest.raises(WeightsError, match="no checkpoint"):
