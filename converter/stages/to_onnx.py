@@ -101,7 +101,7 @@ def _export(parent: Artifact, options: Options, out_dir: Path) -> Any:
             torch.onnx.export(
                 module,
                 tuple(_example(spec) for spec in parent.inputs),
-                file,
+                str(file),  # a Path is taken for a stream, which cannot hold weights of 2 GB or more
                 dynamo=False,
                 opset_version=options.opset,
                 input_names=[spec.name for spec in parent.inputs],
