@@ -84,6 +84,11 @@ def test_a_failed_rerun_leaves_the_earlier_artifact_whole(exported: Exported, pl
     assert [entry.sha256 for entry in read_manifest(tmp_path / "mobileclip_s1").artifacts] == [before[0]]
 
 
+def _heed_ctrl_c() -> None:
+    """A shell starts what it puts into the background deaf to Ctrl-C, and these tests may be started so."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_stops_the_step_and_the_next_run_goes_on(exported: Exported, plugin: Path, tmp_path: Path) -> None:
     """130, no process left, no half file, and a folder that the next run can use."""
     environment = os.environ | {"MCCONVERT_CACHE": str(exported.cache), "PYTHONPATH": str(plugin)}
@@ -91,7 +96,10 @@ def test_ctrl_c_stops_the_step_and_the_next_run_goes_on(exported: Exported, plug
         str(Path(sys.executable).with_name("mcconvert")), *BASE, "--target", "misbehaving", "--out", str(tmp_path),
         "--set", "misbehaving.misbehaving.options.how=hang",
     ]  # fmt: skip
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_heed_ctrl_c,
+    )  # fmt: skip
     log = tmp_path / "mobileclip_s1" / "logs" / "image.misbehaving.misbehaving.log"
     _wait_for(lambda: log.exists() and "noise" in log.read_text())
 
