@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import msgspec
 
 from converter import __version__
 from converter.cli_use import classify, embed
@@ -121,18 +120,19 @@ def verify(folder: Path, *, jobs: int, hashes_only: bool, as_json: bool) -> None
     from converter.pipeline.verify import VerifySettings
     from converter.pipeline.verify import verify as verify_files
     from converter.publishing.manifest import read_manifest
+    from converter.report.console import open_console
     from converter.report.live import LiveLines
     from converter.report.summary import print_summary
 
     manifest = read_manifest(folder)
     place = folder if folder.is_dir() else folder.parent
-    with LiveLines(_console(stderr=True)) as live:
+    with LiveLines(open_console(stderr=True)) as live:
         settings = VerifySettings(jobs=jobs, hashes_only=hashes_only, finished=live.finished)
         results = verify_files(place.resolve(), manifest, settings)
     if as_json:
         click.echo(to_json(results).decode(), nl=False)
     else:
-        print_summary(_console(), results, f"{manifest.model.id}: files in {place}, judged again")
+        print_summary(open_console(), results, f"{manifest.model.id}: files in {place}, judged again")
     sys.exit(exit_code_of(results))
 
 
@@ -273,19 +273,20 @@ def _request(options: dict[str, Any]) -> Request:
 
 def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
     from converter.pipeline.run import exit_code_of
+    from converter.report.console import open_console
     from converter.report.live import LiveLines
     from converter.report.summary import print_summary
     from converter.session import export, prepare
 
     prepared = prepare(request)
     _notice(prepared)
-    with LiveLines(_console(stderr=True), verbose=verbose) as live:
+    with LiveLines(open_console(stderr=True), verbose=verbose) as live:
         report = export(prepared, live.started, live.finished)
     if as_json:
         click.echo(to_json(report.results).decode(), nl=False)
     elif report.results:
         weights = f"{prepared.weights.kind} weights" + ("" if prepared.weights.trained else ", NOT TRAINED")
-        print_summary(_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
+        print_summary(open_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
     if report.peak_rss_bytes:
         click.echo(f"peak memory of all steps together: {report.peak_rss_bytes / 2**30:.1f} GiB", err=True)
     if report.interrupted:
@@ -308,21 +309,15 @@ def _notice(prepared: Prepared) -> None:
     if prepared.left_out:
         click.echo(f"image tower only: {prepared.left_out}", err=True)
     if prepared.weights.notice:
-        from rich.panel import Panel
+        from converter.report.console import warn_untrained
 
-        console = _console(stderr=True)
-        console.print(Panel(prepared.weights.notice, title="NOT TRAINED", border_style="bold yellow"), markup=False)
+        warn_untrained(prepared.weights.notice)
 
 
 def _show(records: object, *, as_json: bool, table: Callable[[], Any]) -> None:
+    from converter.report.console import open_console, print_json
+
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(records), indent=2).decode())
+        print_json(records)
     else:
-        _console().print(table())
-
-
-def _console(*, stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160, soft_wrap=False)
+        open_console().print(table())

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from converter.completion import complete_models
 from converter.errors import MissingDependencyError, SkippedError, UsageError
@@ -88,6 +87,7 @@ def embed(*, images: tuple[Path, ...], texts: tuple[str, ...], texts_file: str |
     from converter.inference.reading import find_images, read_lines
     from converter.inference.tables import embedded_json, embedded_table, origin
     from converter.inference.writing import require_writable, write_rows
+    from converter.report.console import open_console, print_json
 
     _require_several(options, ensemble=ensemble)
     paths = find_images(images, _say)
@@ -111,9 +111,9 @@ def embed(*, images: tuple[Path, ...], texts: tuple[str, ...], texts_file: str |
         write_rows(out, done.rows, origin(spaces))
         _say(f"{len(done.rows)} rows written to {out}")
     if as_json:
-        _print_json(embedded_json(done, spaces, ensemble=ensemble, out=str(out) if out else None))
+        print_json(embedded_json(done, spaces, ensemble=ensemble, out=str(out) if out else None))
     elif out is None:
-        _print_table(embedded_table(done, ["ensemble"] if ensemble else [space.name for space in spaces]))
+        open_console().print(embedded_table(done, ["ensemble"] if ensemble else [space.name for space in spaces]))
     _end(both.skipped, len(paths))
 
 
@@ -146,6 +146,7 @@ def classify(*, images: tuple[Path, ...], labels: str | None, labels_file: str |
     from converter.inference.embedding import embed_images
     from converter.inference.reading import find_images
     from converter.inference.tables import classified_json, classified_table
+    from converter.report.console import open_console, print_json
 
     names, sayings = _labels(labels, labels_file), templates or (TEMPLATE,)
     for saying in sayings:
@@ -159,9 +160,9 @@ def classify(*, images: tuple[Path, ...], labels: str | None, labels_file: str |
     _require_some(seen, len(paths))
     classified = best(judge(spaces, seen, names, vectors, ensemble=ensemble), top)
     if as_json:
-        _print_json(classified_json(classified, spaces))
+        print_json(classified_json(classified, spaces))
     else:
-        _print_table(classified_table(classified))
+        open_console().print(classified_table(classified))
     _end(seen.skipped, len(paths))
 
 
@@ -169,6 +170,7 @@ def classify(*, images: tuple[Path, ...], labels: str | None, labels_file: str |
 def _opened(options: dict[str, Any], towers: Sequence[Tower]) -> Iterator[list[Space]]:
     from converter.inference import Compute
     from converter.inference.opening import Wanted, open_spaces, untrained
+    from converter.report.console import warn_untrained
 
     threads = options["threads"] or os.cpu_count() or 1
     wanted = Wanted(
@@ -179,17 +181,16 @@ def _opened(options: dict[str, Any], towers: Sequence[Tower]) -> Iterator[list[S
         spaces = open_spaces(wanted, _runtime_of, _say, stack)
         warning = untrained(spaces)
         if warning:
-            from rich.panel import Panel
-
-            _console().print(Panel(warning, title="NOT TRAINED", border_style="bold yellow"), markup=False)
+            warn_untrained(warning)
         yield spaces
 
 
 @contextmanager
 def _counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
     from converter.inference.progress import Counter
+    from converter.report.console import open_console
 
-    with Counter(_console(), total, what) as counter:
+    with Counter(open_console(stderr=True), total, what) as counter:
         yield counter.advanced
 
 
@@ -242,18 +243,3 @@ def _end(skipped: Sequence[Skipped], images: int) -> None:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _print_json(facts: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
-
-
-def _print_table(table: Any) -> None:
-    _console(stderr=False).print(table)
-
-
-def _console(*, stderr: bool = True) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160, soft_wrap=False)

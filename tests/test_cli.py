@@ -85,6 +85,16 @@ def test_listings_read_as_json(tmp_path: Path, command: str) -> None:
     assert json.loads(out)
 
 
+@pytest.mark.parametrize(("command", "word"), [("models", "mobileclip_s0"), ("targets", "int8_dynamic")])
+def test_lists_are_tables_for_people(tmp_path: Path, command: str, word: str) -> None:
+    """Without --json the same is printed as a table, on standard output."""
+    code, out, _ = run(command, out=tmp_path)
+
+    assert code == 0
+    assert word in out
+    assert "━" in out
+
+
 def test_models_filters_by_word(tmp_path: Path) -> None:
     """`mcconvert models s1` shows the models whose name holds the word."""
     _, out, _ = run("models", "mobileclip2", "--json", out=tmp_path)

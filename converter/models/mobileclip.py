@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from converter.errors import ConfigError, nearest
+from converter.models.image_only import TrunkTower
 from converter.models.mct import MctText
 from converter.records import ModelSpec
 
@@ -83,24 +84,10 @@ SIZES: Mapping[str, Sizes] = {
 }
 
 
-class ImageTower(nn.Module):
-    """(batch, 3, size, size) to (batch, embed_dim), not of unit length; named as in open_clip's models."""
-
-    def __init__(self, trunk: nn.Module, image_size: int) -> None:
-        super().__init__()
-        self.image_size = (image_size, image_size)
-        self.trunk = trunk
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed images."""
-        embeddings: torch.Tensor = self.trunk(images)
-        return embeddings
-
-
 class MobileClip(nn.Module):
     """Both towers and the learned scale of their similarities, with the interface of open_clip's CustomTextCLIP."""
 
-    def __init__(self, visual: ImageTower, text: MctText) -> None:
+    def __init__(self, visual: TrunkTower, text: MctText) -> None:
         super().__init__()
         self.visual, self.text = visual, text
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / INITIAL_TEMPERATURE)))
@@ -130,7 +117,7 @@ def construct(name: str, spec: ModelSpec) -> nn.Module:
     return MobileClip(_image_tower(sizes), MctText(embed_dim=sizes.embed_dim, **dataclasses.asdict(sizes.text)))
 
 
-def _image_tower(sizes: Sizes) -> ImageTower:
+def _image_tower(sizes: Sizes) -> TrunkTower:
     image = sizes.image
     grid = partial(RepConditionalPosEnc, spatial_shape=(7, 7))
     trunk = FastVit(
@@ -146,7 +133,7 @@ def _image_tower(sizes: Sizes) -> ImageTower:
         global_pool="avg",
         num_classes=sizes.embed_dim,
     )
-    return ImageTower(trunk, image.image_size)
+    return TrunkTower(trunk, image.image_size)
 
 
 def _scaled(embeddings: torch.Tensor, normalize: bool) -> torch.Tensor:

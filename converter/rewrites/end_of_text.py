@@ -27,11 +27,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.transformer import LayerNorm
 from torch import nn
 from torch.nn import functional
 
 from converter.errors import ConversionError
+from converter.rewrites.layers import linear_of, plain_norm
 from converter.rewrites.walking import replace_modules
 
 NUMBER = 4
@@ -98,7 +98,7 @@ def apply(tower: nn.Module, example: torch.Tensor) -> nn.Module:
         raise ConversionError(message)
     _check(tower)
     end_token = _end_token(tower)
-    replace_modules(tower, lambda _, module: _plain_norm(module))
+    replace_modules(tower, lambda _, module: plain_norm(module))
     return StaticTextTower(tower, end_token).eval()
 
 
@@ -120,20 +120,9 @@ def _check(text: Any) -> None:
         raise ConversionError(message)
 
 
-def _plain_norm(module: nn.Module) -> nn.Module | None:
-    if type(module) is not LayerNorm:
-        return None
-    norm = nn.LayerNorm(module.normalized_shape, eps=module.eps)
-    norm.weight, norm.bias = module.weight, module.bias
-    return norm.eval()
-
-
 def _projection(projection: nn.Parameter | nn.Linear | None) -> nn.Module:
     if projection is None:
         return nn.Identity()
     if isinstance(projection, nn.Linear):
         return projection
-    linear = nn.Linear(projection.shape[0], projection.shape[1])
-    linear.weight = nn.Parameter(projection.detach().T.contiguous(), requires_grad=False)
-    linear.bias = nn.Parameter(torch.zeros(projection.shape[1]), requires_grad=False)
-    return linear
+    return linear_of(projection.T, None)
