@@ -14,12 +14,14 @@ MAY_IMPORT = {
     "models": set(),
     "rewrites": set(),
     "stages": {"rewrites", "quantization"},
-    "runtimes": set(),
+    "mil": set(),
+    "runtimes": {"mil"},
     "quantization": set(),
     "parity": {"runtimes"},
     "pipeline": {"models", "rewrites", "stages", "runtimes", "quantization", "parity"},
     "publishing": set(),
     "report": set(),
+    "bench": {"publishing", "runtimes"},
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)

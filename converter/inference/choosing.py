@@ -53,7 +53,7 @@ def choose(named: str, towers: Sequence[Tower], runtime_of: RuntimeOf, say: Say)
         first = _entry_of(folder, manifest, file)
     else:
         first = _best(_selected(manifest, select, named), towers, runtime_of, named)
-    _require_runnable(first, runtime_of)
+    runtime_of(first.format)  # refuses a file that was named and has no runtime here
     entries = [first, *_partners(manifest, first, towers, runtime_of, say, named)]
     used = tuple(entry for entry in entries if entry.tower in towers)
     for entry in used:
@@ -146,17 +146,12 @@ def _is_static(entry: ManifestEntry) -> bool:
 
 
 def _why_not(entry: ManifestEntry, runtime_of: RuntimeOf) -> str:
+    """Why its format has no runtime here; empty where it has one."""
     try:
-        return runtime_of(entry.format).cannot_execute()
+        runtime_of(entry.format)
     except (MissingDependencyError, UsageError) as error:
         return str(error)
-
-
-def _require_runnable(entry: ManifestEntry, runtime_of: RuntimeOf) -> None:
-    why_not = runtime_of(entry.format).cannot_execute()
-    if why_not:
-        message = f"{entry.path} cannot be run here: {why_not}; choose a file of another format of the same folder"
-        raise UsageError(message)
+    return ""
 
 
 def _partners(

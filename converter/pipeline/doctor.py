@@ -62,8 +62,7 @@ def _target(name: str, config: Config) -> Finding:
         seen = f"without {', '.join(absent)}"
         return Finding(name=name, seen=seen, advice=f"pip install 'mcconvert[{target.extra}]'")
     seen = ", ".join(f"{one} {version}" for one, version in versions(needed).items())
-    why_not = next((why for runtime in runtimes if (why := runtime.cannot_execute())), "")
-    return Finding(name=name, seen=f"{seen}; {why_not}: converted and checked, not run" if why_not else seen)
+    return Finding(name=name, seen=seen)
 
 
 def _cache(cache: Cache) -> Iterator[Finding]:

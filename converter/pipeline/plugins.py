@@ -20,7 +20,7 @@ from converter.runtimes import Runtime
 from converter.stages import Stage
 
 STAGE_NAMES = ("FORMAT", "ACCEPTS", "REQUIRES", "Options", "convert")
-RUNTIME_NAMES = ("FORMAT", "REQUIRES", "cannot_execute", "open_runner")
+RUNTIME_NAMES = ("FORMAT", "REQUIRES", "open_runner")
 
 
 def stage_names() -> tuple[str, ...]:

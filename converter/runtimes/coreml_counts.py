@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converter.runtimes.coreml_program import Program
+from converter.mil.program import Program
 
 
 @dataclass(frozen=True, kw_only=True)

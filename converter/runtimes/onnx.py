@@ -12,6 +12,7 @@ from converter.errors import ConversionError
 from converter.onnx_file import broken, model_file
 from converter.records import Artifact, TensorSpec
 from converter.runtimes import Arrays
+from converter.runtimes.onnx_observing import GraphObserver, open_graph
 
 FORMAT = "onnx"
 REQUIRES = ("onnxruntime",)
@@ -20,11 +21,6 @@ PROVIDERS = ("CPUExecutionProvider",)
 WARNINGS_AND_BELOW = 3
 """ONNX Runtime's log level that leaves errors only."""
 _DTYPES = {"float": "float32", "float16": "float16", "double": "float64"}
-
-
-def cannot_execute() -> str:
-    """ONNX Runtime runs wherever it installs."""
-    return ""
 
 
 @contextmanager
@@ -37,14 +33,22 @@ def open_runner(artifact: Artifact, threads: int) -> Iterator[SessionRunner]:
     import onnxruntime
 
     file = model_file(artifact.path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = WARNINGS_AND_BELOW
     try:
-        session = onnxruntime.InferenceSession(file, options, providers=list(PROVIDERS))
+        session = onnxruntime.InferenceSession(file, _options(threads), providers=list(PROVIDERS))
     except Exception as error:  # ONNX Runtime raises a class for each of its status codes, with no common one
         raise ConversionError(broken(file, error)) from error
     yield SessionRunner(session, artifact.path, f"ONNX Runtime {onnxruntime.__version__}, CPU")
+
+
+@contextmanager
+def open_observer(artifact: Artifact, threads: int) -> Iterator[GraphObserver]:
+    """Load the file, or the folder's model, with every node's results as outputs.
+
+    Raises:
+        ConversionError: as for `open_runner`.
+    """
+    with open_graph(artifact, _options(threads), list(PROVIDERS)) as observer:
+        yield observer
 
 
 class SessionRunner:
@@ -71,6 +75,15 @@ class SessionRunner:
             message = f"{self._path}: ONNX Runtime could not run it on {given or 'no input'}: {error}"
             raise ConversionError(message) from error
         return dict(zip(names, values, strict=True))
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = WARNINGS_AND_BELOW
+    return options
 
 
 def _spec(entry: Any) -> TensorSpec:

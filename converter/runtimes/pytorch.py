@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from converter.records import Artifact
-from converter.runtimes.torchscript import ModuleRunner, torch_threads
+from converter.runtimes.torchscript import ModuleObserver, ModuleRunner, torch_threads
 from converter.torchscript_file import load_module
 
 FORMAT = "pytorch"
 REQUIRES = ("torch",)
-
-
-def cannot_execute() -> str:
-    """Torch runs wherever it installs."""
-    return ""
 
 
 @contextmanager
@@ -29,3 +24,17 @@ def open_runner(artifact: Artifact, threads: int) -> Iterator[ModuleRunner]:
 
     with torch_threads(threads):
         yield ModuleRunner(load_module(artifact.path), artifact, f"PyTorch {torch.__version__}, traced, CPU")
+
+
+@contextmanager
+def open_observer(artifact: Artifact, threads: int) -> Iterator[ModuleObserver]:
+    """Load the file and run it node by node on `threads` threads; the trace kept the modules, so each value has one.
+
+    Raises:
+        ConversionError: the file cannot be loaded.
+    """
+    import torch
+
+    said = f"PyTorch {torch.__version__}, traced, CPU, node by node"
+    with torch_threads(threads):
+        yield ModuleObserver(load_module(artifact.path), artifact, said)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,16 +14,13 @@ import numpy.typing as npt
 
 from converter.errors import ConversionError
 from converter.records import Artifact, TensorSpec
-from converter.runtimes import Arrays
-from converter.tflite_file import require_tflite
+from converter.runtimes import Arrays, Observed
+from converter.runtimes.tflite_observing import Shown, list_shown, read_shown, write_copy
+from converter.tflite_file import read_model, require_tflite
+from converter.tflite_graph import Graph
 
 FORMAT = "tflite"
 REQUIRES = ("ai-edge-litert",)
-
-
-def cannot_execute() -> str:
-    """LiteRT runs wherever it installs."""
-    return ""
 
 
 @contextmanager
@@ -31,17 +30,41 @@ def open_runner(artifact: Artifact, threads: int) -> Iterator[InterpreterRunner]
     Raises:
         ConversionError: the file is missing, foreign or cut off, or needs ops that the plain interpreter lacks.
     """
+    require_tflite(artifact.path)  # the interpreter follows whatever the file points to
+    interpreter = _allocated(artifact.path, threads, artifact.path)
+    yield InterpreterRunner(interpreter, artifact.path, f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK)")
+
+
+@contextmanager
+def open_observer(artifact: Artifact, threads: int) -> Iterator[TensorObserver]:
+    """Load a copy of the file in which every computed tensor is an output; it runs as `open_runner` runs the file.
+
+    Raises:
+        ConversionError: as for `open_runner`.
+    """
+    graph = Graph(read_model(artifact.path))
+    shown = list_shown(graph)
+    with TemporaryDirectory(prefix="mcconvert-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / "every_tensor.tflite"
+        write_copy(graph, shown, copy)
+        del graph  # all weights; the copy is read from the disk as it is needed
+        interpreter = _allocated(str(copy), threads, artifact.path)
+        said = f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK), every tensor an output"
+        yield TensorObserver(interpreter, shown, artifact.path, said)
+
+
+def _allocated(file: str, threads: int, path: str) -> Any:
+    """An interpreter for `file`, which messages call `path`."""
     from ai_edge_litert.interpreter import Interpreter
 
-    require_tflite(artifact.path)  # the interpreter follows whatever the file points to
     try:
-        interpreter = Interpreter(model_path=artifact.path, num_threads=threads)
+        interpreter = Interpreter(model_path=file, num_threads=threads)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        message = f"{artifact.path}: LiteRT cannot load it ({reason}); run the step that writes it again"
+        message = f"{path}: LiteRT cannot load it ({reason}); run the step that writes it again"
         raise ConversionError(message) from error
-    yield InterpreterRunner(interpreter, artifact.path, f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK)")
+    return interpreter
 
 
 class InterpreterRunner:
@@ -66,6 +89,17 @@ class InterpreterRunner:
         Raises:
             ConversionError: an input is missing, or of a type or shape that the file does not take.
         """
+        self.invoke(arrays)
+        values = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+        pairs = zip(self.outputs, values, self._outputs, strict=True)
+        return {spec.name: _dequantized(value, detail) for spec, value, detail in pairs}
+
+    def invoke(self, arrays: Arrays) -> None:
+        """Run once and leave what was computed in the interpreter.
+
+        Raises:
+            ConversionError: as for `infer`.
+        """
         for detail, spec in zip(self._inputs, self.inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], _quantized(self._checked(arrays, spec), detail))
         try:
@@ -73,9 +107,6 @@ class InterpreterRunner:
         except RuntimeError as error:
             message = f"{self._path}: LiteRT stopped while running it: {' '.join(str(error).split())}"
             raise ConversionError(message) from error
-        values = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
-        pairs = zip(self.outputs, values, self._outputs, strict=True)
-        return {spec.name: _dequantized(value, detail) for spec, value, detail in pairs}
 
     def _checked(self, arrays: Arrays, spec: TensorSpec) -> npt.NDArray[Any]:
         if spec.name not in arrays:
@@ -89,6 +120,25 @@ class InterpreterRunner:
             )
             raise ConversionError(message)
         return value
+
+
+class TensorObserver:
+    """An interpreter that gives every tensor back. All of a run's values are in memory until the next run."""
+
+    def __init__(self, interpreter: Any, shown: Sequence[Shown], path: str, executed_by: str) -> None:
+        self.executed_by = executed_by
+        self._interpreter = interpreter
+        self._runner = InterpreterRunner(interpreter, path, executed_by)
+        self._shown = shown
+
+    def observe(self, arrays: Arrays) -> Iterator[Observed]:
+        """Run once, then every value in order of execution.
+
+        Raises:
+            ConversionError: an input is missing, or of a type or shape that the file does not take.
+        """
+        self._runner.invoke(arrays)
+        yield from read_shown(self._interpreter, self._shown)
 
 
 def _spec(detail: Any) -> TensorSpec:

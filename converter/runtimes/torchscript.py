@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from converter.errors import ConversionError
 from converter.records import Artifact, TensorSpec
-from converter.runtimes import Arrays
+from converter.runtimes import Arrays, Observed
+from converter.runtimes.torchscript_walk import Walker
 from converter.torchscript_file import load_module
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = "torchscript"
 REQUIRES = ("torch",)
-
-
-def cannot_execute() -> str:
-    """Torch runs wherever it installs."""
-    return ""
 
 
 @contextmanager
@@ -33,6 +32,20 @@ def open_runner(artifact: Artifact, threads: int) -> Iterator[ModuleRunner]:
 
     with torch_threads(threads):
         yield ModuleRunner(load_module(artifact.path), artifact, f"TorchScript, torch {torch.__version__}, CPU")
+
+
+@contextmanager
+def open_observer(artifact: Artifact, threads: int) -> Iterator[ModuleObserver]:
+    """Load the file and run it node by node on `threads` threads.
+
+    Raises:
+        ConversionError: the file cannot be loaded.
+    """
+    import torch
+
+    said = f"TorchScript, torch {torch.__version__}, CPU, node by node"
+    with torch_threads(threads):
+        yield ModuleObserver(load_module(artifact.path), artifact, said)
 
 
 @contextmanager
@@ -70,21 +83,15 @@ class ModuleRunner:
         """
         import torch
 
-        tensors = [torch.from_numpy(np.ascontiguousarray(self._input(spec, arrays))) for spec in self.inputs]
+        tensors = _tensors(self.inputs, arrays, self._path)
         try:
             with torch.no_grad():
-                returned = self._module(*tensors)
+                returned = self._module(*tensors.values())
         except RuntimeError as error:
             message = f"{self._path}: torch could not run it on {_described(arrays)}: {error}"
             raise ConversionError(message) from error
         values = returned if isinstance(returned, tuple | list) else (returned,)
         return self._checked([value.numpy() for value in values])
-
-    def _input(self, spec: TensorSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
-        if spec.name not in arrays:
-            message = f"{self._path}: input '{spec.name}' is missing; given were {', '.join(arrays) or 'none'}"
-            raise ConversionError(message)
-        return arrays[spec.name]
 
     def _checked(self, values: list[np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         if len(values) != len(self.outputs):
@@ -98,6 +105,35 @@ class ModuleRunner:
                 )
                 raise ConversionError(message)
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+
+class ModuleObserver:
+    """A loaded module whose graphs are executed node by node."""
+
+    def __init__(self, module: Any, artifact: Artifact, executed_by: str) -> None:
+        self.executed_by = executed_by
+        self._walker = Walker(module, artifact.path)
+        self._inputs = artifact.inputs
+        self._path = artifact.path
+
+    def observe(self, arrays: Arrays) -> Iterator[Observed]:
+        """Run once; each value is there as soon as it is computed, and let go of after its last use.
+
+        Raises:
+            ConversionError: an input is missing, or an operator refuses what it is given.
+        """
+        return self._walker.walk(_tensors(self._inputs, arrays, self._path))
+
+
+def _tensors(specs: Sequence[TensorSpec], arrays: Arrays, path: str) -> dict[str, torch.Tensor]:
+    """The inputs in the order in which the module takes them."""
+    import torch
+
+    missing = [spec.name for spec in specs if spec.name not in arrays]
+    if missing:
+        message = f"{path}: input '{missing[0]}' is missing; given were {', '.join(arrays) or 'none'}"
+        raise ConversionError(message)
+    return {spec.name: torch.from_numpy(np.ascontiguousarray(arrays[spec.name])) for spec in specs}
 
 
 def _fits(value: np.ndarray[Any, Any], spec: TensorSpec) -> bool:

@@ -122,7 +122,8 @@ def listed(folder: Path, row: str, artifact: Artifact, status: Any = "PASSED") -
     target, _, name = row.partition("/")
     path = folder / target / f"{artifact.tower}_{name}{Path(artifact.path).suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(artifact.path, path)
+    copy = shutil.copytree if Path(artifact.path).is_dir() else shutil.copy
+    copy(artifact.path, path)
     sha256, size_bytes = hash_path(path)
     return ManifestEntry(
         step_id=f"{artifact.tower}/{row}", target=target, tower=artifact.tower, precision=artifact.precision,

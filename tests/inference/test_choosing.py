@@ -7,16 +7,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from converter.errors import McconvertError, MissingDependencyError, ParityError, UsageError
 from converter.inference.choosing import Choice, choose
 from converter.pipeline.plugins import load_runtime
 from converter.publishing.manifest import read_manifest
-from converter.records import TOWERS, Tower
+from converter.records import TOWERS, Artifact, Tower
 from converter.runtimes import Runtime
-from tests.inference.conftest import use, write_toy
+from tests.inference.conftest import listed, use, write_toy
 
 
 def chosen(named: str | Path, towers: Sequence[Tower] = TOWERS, said: list[str] | None = None) -> Choice:
@@ -97,20 +99,18 @@ def test_a_flipped_byte_is_refused_by_name(toy: Path, photographs: Path) -> None
     assert chosen(toy, ["image"]).row == "onnx/fp32_dynamic"
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac executes Core ML")
-def test_what_this_machine_cannot_execute_is_refused(toy: Path) -> None:
-    """Core ML off a Mac, named or not, in its runtime's words."""
-    entries = read_manifest(toy).artifacts
-    package = replace(
-        entries[0], step_id="image/coreml/fp32", target="coreml", format="coreml", path="coreml/x.mlpackage"
-    )
-    (toy / "coreml" / "x.mlpackage").mkdir(parents=True)
-    write_toy(toy, [package, *entries[1:]])
+def test_core_ml_files_run_on_any_machine(
+    toy: Path, photographs: Path, reference: np.ndarray[Any, Any], tiny_coreml: dict[tuple[Tower, str], Artifact]
+) -> None:
+    """Named, they are used like any other, and what executed them is said; a folder alone means its quicker files."""
+    packages = [listed(toy, "coreml/fp32", tiny_coreml[tower, "fp32"]) for tower in TOWERS]
+    write_toy(toy, [*packages, *read_manifest(toy).artifacts])
 
-    with pytest.raises(UsageError, match="Core ML runs on macOS only"):
-        chosen(toy / "coreml" / "x.mlpackage", ["image"])
-    with pytest.raises(UsageError, match="Core ML runs on macOS only"):
-        chosen(f"{toy}:coreml", ["image"])
+    done = use("embed", photographs, "--with", f"{toy}:coreml", "--out", toy / "found.npz")
+
+    assert chosen(toy).row == "onnx/fp32_dynamic"
+    assert ("Core ML on macOS" if sys.platform == "darwin" else "by mcconvert reference interpreter") in done.err
+    assert np.abs(np.load(toy / "found.npz")["embedding"] - reference).max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch.nn import functional
 from converter.records import Artifact, TensorSpec, Tower
 from converter.rewrites.tower import rewrite_tower
 from converter.torchscript_file import deprecation_known
+from tests.conftest import run_each
 from tests.rewrites.families import VISION, family_clip
 from tests.rewrites.measuring import pictures, run, texts
 
@@ -123,9 +124,10 @@ def _run_tflite(parent: Artifact, images: torch.Tensor, folder: Path) -> np.ndar
 
 
 def _run_coreml(parent: Artifact, images: torch.Tensor, folder: Path) -> np.ndarray[Any, Any]:
-    from converter.runtimes.coreml_evaluation import evaluate
-    from converter.runtimes.coreml_program import read_program
+    from converter.runtimes.coreml import check_structure, open_interpreter
     from converter.stages import to_coreml
 
-    program = read_program(Path(to_coreml.convert(parent, to_coreml.Options(), None, folder).path))
-    return np.concatenate([evaluate(program, {"image": one[None].numpy()}).outputs["embedding"] for one in images])
+    made = to_coreml.convert(parent, to_coreml.Options(), None, folder)
+    assert check_structure(made, parent).problems == ()
+    with open_interpreter(made, threads=1) as runner:
+        return run_each(runner, {"image": images.numpy()})

@@ -33,7 +33,6 @@ def test_it_says_what_executed_the_file(artifact: Artifact) -> None:
 
     with tflite.open_runner(artifact, threads=1) as runner:
         assert runner.executed_by == f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK)"
-    assert tflite.cannot_execute() == ""
 
 
 def test_integer_inputs_and_outputs_are_fed_and_read_in_float32(artifact: Artifact, tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ def test_it_says_what_executed_the_file(opened: tuple[ModuleType, Artifact]) -> 
     with runtime.open_runner(artifact, threads=1) as runner:
         said = runner.executed_by
 
-    assert runtime.cannot_execute() == ""
     assert torch.__version__ in said
     assert said.endswith("CPU")
 

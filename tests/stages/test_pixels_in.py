@@ -13,9 +13,8 @@ import pytest
 from converter.parity.compare import embed
 from converter.pipeline.plugins import load_runtime, load_stage
 from converter.records import Artifact, Recipe
-from converter.runtimes.coreml import check_structure
-from converter.runtimes.coreml_evaluation import evaluate
-from converter.runtimes.coreml_program import read_program
+from converter.runtimes.coreml import check_structure, open_interpreter
+from tests.conftest import run_each
 from tests.converted import centred_cosines, recipe
 from tests.pixels import INSIDE, bare_embeddings, save_pixels_tower, squares
 
@@ -123,19 +122,16 @@ def test_quantized_tflite_takes_pixels(
 def test_core_ml_takes_its_own_image_type(
     parent: Artifact, pixels: Pixels, expected: Pixels, tmp_path: Path, precision: str
 ) -> None:
-    """RGB, declared as an image, and sound by all checks; evaluated with PyTorch's kernels it gives the embeddings."""
+    """RGB, declared as an image, and sound by all checks; the interpreter takes its pixels and gives the embeddings."""
     pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")
     half = recipe("fp16") if precision == "fp16" else None
 
     artifact = _convert("to_coreml", parent, tmp_path, half)
 
-    program = read_program(Path(artifact.path))
-    rows = [evaluate(program, {"image": _channels_first(pixels[i : i + 1])}).outputs for i in range(4)]
-    got = np.concatenate([row["embedding"] for row in rows])
+    with open_interpreter(artifact, threads=1) as runner:
+        seen, got = runner.inputs, run_each(runner, {"image": _channels_first(pixels[:4])})
     assert _declared(artifact) == ("uint8", (1, 3, 64, 64), "RGB image", (0.0, 255.0))
-    assert [(one.shape, one.dtype, one.layout) for one in program.declared_inputs] == [
-        ((1, 3, 64, 64), "uint8", "RGB image")
-    ]
+    assert [(one.shape, one.dtype, one.layout) for one in seen] == [((1, 3, 64, 64), "uint8", "RGB image")]
     assert check_structure(artifact, parent).problems == ()
     assert np.abs(got - expected[:4]).max() <= (BOUND if precision == "fp32" else 5e-3)
 

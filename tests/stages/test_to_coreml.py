@@ -13,9 +13,9 @@ import pytest
 from converter.coreml_package import PRECISION_KEY, TARGET_KEY, TOWER_KEY
 from converter.errors import ConversionError
 from converter.files import hash_path
+from converter.mil.program import Program, read_program
 from converter.records import TOWERS, Artifact, Recipe, Tower, to_json
 from converter.runtimes.coreml import check_structure
-from converter.runtimes.coreml_program import Program, read_program
 from converter.stages import to_coreml
 
 pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")

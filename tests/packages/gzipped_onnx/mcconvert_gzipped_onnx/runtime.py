@@ -16,11 +16,6 @@ FORMAT = "gzipped_onnx"
 REQUIRES = ("onnxruntime",)
 
 
-def cannot_execute() -> str:
-    """Runs everywhere."""
-    return ""
-
-
 @contextmanager
 def open_runner(artifact: Artifact, threads: int) -> Iterator[Runner]:
     """Decompress beside, then open as ONNX."""
