@@ -108,7 +108,8 @@ class FileRef:
 class ManifestReference:
     """What a tower's files are judged against, kept beside them so that they can be judged again anywhere.
 
-    `samples` holds the inputs, `embeddings` the unmodified PyTorch model's outputs, `module` the rewritten tower.
+    `samples` holds the inputs, `embeddings` the unmodified PyTorch model's outputs, `module` the rewritten tower. Both
+    end with the stress samples, whose names begin with `stress/`; `sample_set` counts the others.
     """
 
     tower: Tower

@@ -19,6 +19,7 @@ Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
 WeightsKind = Literal["file", "hub", "bundled", "seeded"]
 SampleDomain = Literal["photographs", "scenes"]
 InputKind = Literal["tensor", "image"]
+Interval = tuple[float, float]
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
 
@@ -192,6 +193,7 @@ class OutputParity:
 
     `centred_*` and `sqnr_db` are taken after subtracting the reference's mean embedding: what inputs have in common
     says nothing about whether they can be told apart. `spread` is the reference's mean distance from that mean.
+    `nonfinite` counts the values that are NaN or infinite, `nonfinite_samples` the samples that they belong to.
     """
 
     name: str
@@ -204,6 +206,7 @@ class OutputParity:
     spread: float
     worst_index: int
     nonfinite: int
+    nonfinite_samples: int = 0
     passed: bool = False
 
 
@@ -213,7 +216,9 @@ class RankingParity:
 
     `top1` is the share of queries whose best match agrees, `top_k` the mean share of the reference's first k that
     the candidate returns too (recall@k), both counting a swap within `tie_margin` of the reference's own scores as
-    agreement; `top_k_strict` forgives no tie.
+    agreement; `top_k_strict` forgives none but scores that are exactly equal. Each `_interval` says within which
+    (low, high) the figure may lie for other queries of the same kind, with 95 % confidence. `groups` counts what the
+    queries were drawn from independently: photographs where samples are views of them, else the queries themselves.
     """
 
     queries: int
@@ -224,12 +229,51 @@ class RankingParity:
     kendall_tau: float
     score_diff_max: float
     tie_margin: float
+    groups: int = 0
+    top1_interval: Interval | None = None
+    top_k_interval: Interval | None = None
+    kendall_tau_interval: Interval | None = None
     passed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
+class StressParity:
+    """How far the outputs lie apart on inputs that no photograph or caption resembles: black, noise, no words.
+
+    `cosine_min` is taken after subtracting the mean of the reference over the ordinary samples. `worst` names the
+    sample of that cosine, or the first one with `nonfinite` values. `left_out` names samples on which the reference
+    itself is not finite, so that nothing can be asked of a file.
+    """
+
+    samples: int
+    max_abs: float
+    cosine_min: float
+    worst: str
+    nonfinite: int
+    nonfinite_samples: int = 0
+    left_out: tuple[str, ...] = ()
+    passed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonfiniteOrigin:
+    """The first value on the way to a NaN or infinite output that is not finite though its inputs are.
+
+    `sample` is the one that was looked at, `name` and `kind` are the file's own words for value and operation,
+    `module` the PyTorch module where the file knows it. `why_not` says why nothing could be located; it is empty
+    otherwise.
+    """
+
+    sample: str
+    name: str = ""
+    kind: str = ""
+    module: str = ""
+    why_not: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StructureCheck:
-    """What was checked of a file that this machine cannot execute.
+    """What was found in a file by reading it, beside what executing it shows.
 
     `tensors` counts the weight tensors that were found in the file and compared with the parent's, `max_abs` is the
     largest difference beyond what the precision rounds away, `problems` what did not hold.
@@ -245,8 +289,9 @@ class StructureCheck:
 class ParityReport:
     """One comparison of a candidate with a reference or a parent on a named sample set.
 
-    `executed_by` says in words what ran the candidate. A file that could not be run here has `structure` in place
-    of `outputs`; one of the two is always there.
+    `executed_by` says in words what ran the candidate, `values_executed` how many values it computed where the runner
+    counts them. `outputs` and `ranking` are about the samples, `stress` about the rows beyond them. `structure` is
+    there for formats that are read as well as run. `cautions` say what a passed bound does not prove.
     """
 
     reference: str
@@ -256,6 +301,10 @@ class ParityReport:
     outputs: tuple[OutputParity, ...] = ()
     ranking: RankingParity | None = None
     structure: StructureCheck | None = None
+    stress: StressParity | None = None
+    nonfinite_origin: NonfiniteOrigin | None = None
+    values_executed: int = 0
+    cautions: tuple[str, ...] = ()
     passed: bool = False
 
 

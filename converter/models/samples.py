@@ -3,7 +3,8 @@
 One .npz a tower: `pixels` (n, size, size, 3) uint8 with `mean` and `std`, or `tokens` (n, 77) int32, and `names`.
 `inside_graph` marks pixels that the files take as they are.
 Pixels are stored before normalising, exact and a quarter of the size. Reading needs numpy alone. The same samples give
-the same bytes, so that a file's hash can stand in a cache key.
+the same bytes, so that a file's hash can stand in a cache key. The last rows of a parity set are the stress samples of
+`converter.models.stress`: `stress_count` says how many, and whoever ranks samples or takes their mean leaves them out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from converter.arrays import read_arrays
 from converter.errors import ConversionError, UsageError, nearest
 from converter.models.preprocessing import normalise
+from converter.models.stress import count_stress, stress_pixels, stress_tokens
 from converter.records import ModelSpec, SampleDomain, Tower
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def write_samples(
 ) -> int:
     """Write the set "parity" or "calibration" of one tower to `path`; returns how many samples it holds.
 
+    After those of "parity", and not counted among them, come the stress samples.
     `count` takes the first so many (default: all of parity, 128 for calibration). `spec.samples` says which images and
     captions are shipped for this model: photographs, or drawn scenes. `images_dir` replaces the shipped images by a
     folder of your own; the text tower's captions stay.
@@ -60,12 +63,12 @@ def write_samples(
     if wanted is not None and found < wanted:
         message = f"the sample set '{name}' of the {tower} tower holds {found} samples, {wanted} were asked for"
         raise UsageError(message)
-    _write_npz(path, arrays)
+    _write_npz(path, _with_stress(spec, arrays) if name == "parity" else arrays)
     return found
 
 
 def load_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """What a tower's files take: {"image": (n, 3, size, size)} or {"tokens": (n, 77) int32}.
+    """What a tower's files take, stress samples too: {"image": (n, 3, size, size)} or {"tokens": (n, 77) int32}.
 
     Images are normalised float32, or the uint8 pixels themselves where the file says `inside_graph`.
 
@@ -89,7 +92,7 @@ def load_model_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def load_names(path: Path) -> list[str]:
-    """The samples' names, in order: `<photograph>#<view>`, a file name, or the caption itself.
+    """The samples' names, in order: `<photograph>#<view>`, a file name, the caption itself, or `stress/<name>`.
 
     Raises:
         ConversionError: as for `load_inputs`.
@@ -98,6 +101,15 @@ def load_names(path: Path) -> list[str]:
     if names is None or names.ndim != 1 or names.dtype.kind != "U":
         raise ConversionError(_foreign(path, "it has no list of names"))
     return [str(name) for name in names]
+
+
+def stress_count(path: Path) -> int:
+    """How many of the last samples are stress samples; none in a file of an earlier version, or without names.
+
+    Raises:
+        ConversionError: as for `load_inputs`.
+    """
+    return _stress_rows(_read_npz(path))
 
 
 def sample_set_name(
@@ -119,6 +131,8 @@ def sample_set_name(
 
 def shared_samples(first: Path, second: Path) -> int:
     """How many samples of one file are, value for value, in the other too; calibration and parity must share none.
+
+    Stress samples do not count: a black image of one's own may be calibrated on.
 
     Raises:
         ConversionError: as for `load_inputs`.
@@ -178,6 +192,13 @@ def _captions(domain: SampleDomain, name: str, count: int | None) -> Sequence[st
     return captions.parity_captions() if name == "parity" else captions.calibration_captions()
 
 
+def _with_stress(spec: ModelSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    key = "tokens" if "tokens" in arrays else "pixels"
+    rows = stress_tokens(spec) if key == "tokens" else stress_pixels(spec.preprocessing.size)
+    more = {key: np.stack(list(rows.values())), "names": np.asarray(list(rows), dtype=np.str_)}
+    return {**arrays, **{name: np.concatenate([arrays[name], added]) for name, added in more.items()}}
+
+
 def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f"{path.name}.partial")
@@ -206,7 +227,11 @@ def _rows(path: Path) -> set[bytes]:
     samples = arrays.get("tokens", arrays.get("pixels"))
     if samples is None:
         raise ConversionError(_foreign(path, "it has neither 'tokens' nor 'pixels'"))
-    return {row.tobytes() for row in samples}
+    return {row.tobytes() for row in samples[: len(samples) - _stress_rows(arrays)]}
+
+
+def _stress_rows(arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    return count_stress([str(name) for name in arrays.get("names", ())])
 
 
 def _expect(

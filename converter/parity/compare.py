@@ -11,6 +11,7 @@ import numpy.typing as npt
 from converter.errors import ParityError
 from converter.parity.metrics import compare_outputs
 from converter.parity.ranking import compare_rankings
+from converter.parity.stress import compare_stress
 from converter.records import ParityReport, TensorSpec
 from converter.runtimes import Arrays, Runner
 
@@ -27,8 +28,13 @@ def compare(
     executed_by: str,
     k: int,
     tie_margin: float,
+    names: Sequence[str] = (),
+    stress: int = 0,
 ) -> ParityReport:
     """The figures of named (n, d) outputs, not judged yet. Rankings are those of the first output.
+
+    The last `stress` rows are those of stress samples, and have figures of their own only. `names` are those of all
+    rows; they tell which samples are views of one photograph, and which stress sample is the worst.
 
     Raises:
         ParityError: the names differ, or there is nothing to compare.
@@ -39,13 +45,18 @@ def compare(
         )
         raise ParityError(message)
     first = next(iter(reference))
+    ref, cand = (
+        {name: rows[: len(rows) - stress] for name, rows in outputs.items()} for outputs in (reference, candidate)
+    )
+    labels = names or [f"sample {index}" for index in range(len(reference[first]))]
     return ParityReport(
         reference=reference_name,
         candidate=candidate_name,
         sample_set=sample_set,
         executed_by=executed_by,
-        outputs=tuple(compare_outputs(name, reference[name], candidate[name]) for name in reference),
-        ranking=compare_rankings(reference[first], candidate[first], k, tie_margin),
+        outputs=tuple(compare_outputs(name, ref[name], cand[name]) for name in ref),
+        ranking=compare_rankings(ref[first], cand[first], k, tie_margin, labels[: len(ref[first])]),
+        stress=compare_stress(reference, candidate, labels, stress),
     )
 
 
@@ -70,11 +81,20 @@ def embed(
         message = f"the inputs have different numbers of samples: {counts}"
         raise ParityError(message)
     count = next(iter(counts.values()))
-    fixed = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
-    size = int(fixed[0]) if fixed else dynamic_batch
+    size = _batch(specs, dynamic_batch)
     chunks = [{spec.name: inputs[spec.name][start : start + size] for spec in specs} for start in range(0, count, size)]
-    parts = [_run(runner, _adapted(chunk, specs, size if fixed else 1)) for chunk in chunks]
+    parts = [_run(runner, _adapted(chunk, specs, _batch(specs, 1))) for chunk in chunks]
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def one_sample(inputs: Arrays, index: int, specs: Sequence[TensorSpec]) -> dict[str, npt.NDArray[Any]]:
+    """One of n samples as a call's arrays, in the layout, type and batch that `specs` declare."""
+    chunk = {spec.name: inputs[spec.name][index : index + 1] for spec in specs}
+    return _adapted(chunk, specs, _batch(specs, 1))
+
+
+def _batch(specs: Sequence[TensorSpec], dynamic: int) -> int:
+    return next((size for spec in specs if isinstance(size := spec.shape[0], int)), dynamic)
 
 
 def _run(runner: Runner, chunk: Arrays) -> dict[str, npt.NDArray[Any]]:

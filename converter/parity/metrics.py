@@ -30,20 +30,28 @@ def compare_outputs(name: str, reference: Rows, candidate: Rows) -> OutputParity
     finite = np.isfinite(cand)
     cand = np.where(finite, cand, 0.0)
     mean = ref.mean(axis=0)
-    centred = _cosines(ref - mean, cand - mean)
+    centred = row_cosines(ref - mean, cand - mean)
     spread = float(np.linalg.norm(ref - mean, axis=1).mean())
     return OutputParity(
         name=name,
         shape=tuple(int(size) for size in reference.shape),
         max_abs=float(np.abs(ref - cand).max()),
-        cosine_min=float(_cosines(ref, cand).min()),
+        cosine_min=float(row_cosines(ref, cand).min()),
         centred_cosine_min=float(centred.min()),
         centred_cosine_mean=float(centred.mean()),
         sqnr_db=_sqnr_db(ref - mean, ref - cand),
         spread=spread,
         worst_index=int(centred.argmin()),
         nonfinite=int(finite.size - finite.sum()),
+        nonfinite_samples=int((~finite.all(axis=1)).sum()),
     )
+
+
+def row_cosines(one: Rows, other: Rows) -> Rows:
+    """Cosines row by row; a row of length 0 has cosine 1 with another such row and 0 with any other."""
+    dots = (_unit(one) * _unit(other)).sum(axis=1)
+    equal = (one == other).all(axis=1)
+    return np.where(equal, 1.0, np.clip(dots, -1.0, 1.0))
 
 
 def _checked(name: str, reference: Rows, candidate: Rows) -> tuple[Rows, Rows]:
@@ -58,13 +66,6 @@ def _checked(name: str, reference: Rows, candidate: Rows) -> tuple[Rows, Rows]:
         message = f"{name}: the reference itself has values that are not finite; check the weights"
         raise ParityError(message)
     return ref, candidate.astype(np.float64)
-
-
-def _cosines(one: Rows, other: Rows) -> Rows:
-    """Row by row; a row of length 0 has cosine 1 with another such row and 0 with any other."""
-    dots = (_unit(one) * _unit(other)).sum(axis=1)
-    equal = (one == other).all(axis=1)
-    return np.where(equal, 1.0, np.clip(dots, -1.0, 1.0))
 
 
 def _unit(rows: Rows) -> Rows:

@@ -1,23 +1,32 @@
-"""Retrieval over the sample set: each sample a query against all others, in the reference and in the candidate."""
+"""Retrieval over the sample set: each sample a query against all others, in the reference and in the candidate.
+
+Ties are nobody's order. What the candidate scores exactly equal it could return in any order, so it is credited with
+the mean over all of them: a file that scores everything alike gets what guessing gets. Items that the reference
+scores exactly equal are equally right.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from converter.errors import ParityError
+from converter.parity.intervals import groups_of, intervals, share_interval
 from converter.records import RankingParity
 
 Rows = npt.NDArray[Any]
 
 
-def compare_rankings(reference: Rows, candidate: Rows, k: int = 5, tie_margin: float = 0.0) -> RankingParity:
+def compare_rankings(
+    reference: Rows, candidate: Rows, k: int = 5, tie_margin: float = 0.0, names: Sequence[str] = ()
+) -> RankingParity:
     """Compare the rankings that (n, d) unit-length embeddings give, scores being dot products.
 
     An item that the candidate returns counts as right when its reference score is at least the reference's k-th best
-    (first, for top-1) less `tie_margin`.
+    (first, for top-1) less `tie_margin`. `names` tell which samples are views of one photograph.
 
     Raises:
         ParityError: the shapes differ, or there are too few samples for k results each.
@@ -26,37 +35,67 @@ def compare_rankings(reference: Rows, candidate: Rows, k: int = 5, tie_margin: f
         message = f"rankings need equal shapes and at least {k + 2} samples, got {reference.shape}, {candidate.shape}"
         raise ParityError(message)
     ref, cand = _scores(reference), _scores(candidate)
-    ref_order, cand_order = (np.argsort(-scores, axis=1, kind="stable") for scores in (ref, cand))
-    sorted_ref = np.take_along_axis(ref, ref_order, axis=1)
-    picked = np.take_along_axis(ref, cand_order, axis=1)
-    strict = [len(set(a) & set(b)) / k for a, b in zip(ref_order[:, :k], cand_order[:, :k], strict=True)]
+    top1, top_k = (_agreement(ref, cand, first, tie_margin) for first in (1, k))
+    tau = np.array([_kendall_tau(a, b) for a, b in zip(ref, cand, strict=True)])
+    groups = groups_of(names, len(ref))
+    count = int(groups.max()) + 1
+    in_top1, in_top_k, in_tau = intervals(np.stack([top1, top_k, tau]), groups)
     return RankingParity(
         queries=len(ref),
         k=k,
-        top1=float((picked[:, 0] >= sorted_ref[:, 0] - tie_margin).mean()),
-        top_k=float((picked[:, :k] >= sorted_ref[:, k - 1 : k] - tie_margin).mean()),
-        top_k_strict=float(np.mean(strict)),
-        kendall_tau=float(np.mean([_kendall_tau(a, b) for a, b in zip(ref, cand, strict=True)])),
+        top1=float(top1.mean()),
+        top_k=float(top_k.mean()),
+        top_k_strict=float(_agreement(ref, cand, k, 0.0).mean()),
+        kendall_tau=float(tau.mean()),
         score_diff_max=float(np.abs(ref - cand).max()),
         tie_margin=tie_margin,
+        groups=count,
+        top1_interval=share_interval(in_top1, top1, count),
+        top_k_interval=share_interval(in_top_k, top_k, count),
+        kendall_tau_interval=in_tau,
     )
 
 
 def _scores(rows: Rows) -> Rows:
-    """(n, n-1) dot products of each row with all others, in order."""
+    """(n, n-1) dot products of each row with all others, in order; equal rows have equal scores to the last bit.
+
+    A matrix product may sum the same numbers in another order at another place, so each different row is multiplied
+    once.
+    """
     finite = np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    full = finite @ finite.T
+    different, places = np.unique(finite, axis=0, return_inverse=True)
+    full = (different @ different.T)[np.ix_(places.ravel(), places.ravel())]
     n = len(full)
     others: Rows = full[~np.eye(n, dtype=bool)].reshape(n, n - 1)
     return others
 
 
+def _agreement(ref: Rows, cand: Rows, k: int, margin: float) -> Rows:
+    """For each query, the share of the candidate's first k that are right, ties of the candidate averaged over."""
+    right = ref >= _kth_best(ref, k) - margin
+    last = _kth_best(cand, k)
+    above, level = cand > last, cand == last
+    places = k - above.sum(axis=1)
+    credit = places * (level & right).sum(axis=1) / level.sum(axis=1)
+    agreed: Rows = ((above & right).sum(axis=1) + credit) / k
+    return agreed
+
+
+def _kth_best(scores: Rows, k: int) -> Rows:
+    """(n, 1)."""
+    return np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
+
+
 def _kendall_tau(one: Rows, other: Rows) -> float:
     """Kendall's tau-b of two score lists; 1 when both are constant, 0 when one is."""
-    upper = np.triu_indices(len(one), 1)
-    a = np.sign(one[:, None] - one[None, :])[upper]
-    b = np.sign(other[:, None] - other[None, :])[upper]
-    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    a, b = _order(one), _order(other)
+    norm = np.sqrt(float(np.count_nonzero(a)) * float(np.count_nonzero(b)))
     if norm == 0.0:
         return float(np.array_equal(a, b))
-    return float((a * b).sum()) / norm
+    return float((a * b).sum(dtype=np.int64) / norm)
+
+
+def _order(scores: Rows) -> npt.NDArray[np.int8]:
+    """For each ordered pair, 1 where the first score is higher, -1 where it is lower, 0 for a tie."""
+    pairs = scores[:, None], scores[None, :]
+    return np.greater(*pairs).view(np.int8) - np.less(*pairs).view(np.int8)

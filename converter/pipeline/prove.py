@@ -1,12 +1,14 @@
 """Run an artifact on the stored samples and measure it against the reference and against its parent.
 
-Runs inside a step's process. Where this machine cannot execute the format, the file's structure is checked instead,
-and the report says so.
+Runs inside a step's process. A format whose runtime can also read what is in a file has its structure checked beside
+that, and a file whose outputs are not finite is run once more, observed, to name the operation that made them so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +16,33 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.arrays import read_arrays
-from converter.errors import ConversionError, MissingDependencyError
-from converter.models.samples import load_inputs
-from converter.parity.compare import compare, embed
+from converter.errors import ConversionError
+from converter.models.samples import load_inputs, load_names
+from converter.models.stress import count_stress
+from converter.parity.compare import compare, embed, one_sample
+from converter.parity.nonfinite import first_origin, traces
 from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.plugins import load_runtime
-from converter.records import Artifact, ParityReport, TensorSpec
-from converter.runtimes import StructureRuntime
+from converter.records import Artifact, NonfiniteOrigin, ParityReport, StructureCheck, TensorSpec
+from converter.runtimes import ObservingRuntime, StructureRuntime
 
 TOP_K = 5
 CANDIDATE = "candidate.npz"
 Embeddings = Mapping[str, npt.NDArray[Any]]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What came out of an artifact over a sample file, with the samples' names, those of stress samples last.
+
+    `values_executed` is 0 where the runner does not count.
+    """
+
+    names: Sequence[str]
+    embeddings: Embeddings
+    executed_by: str
+    values_executed: int = 0
 
 
 def prove(job: Job, artifact: Artifact) -> Outcome:
@@ -38,25 +56,24 @@ def prove(job: Job, artifact: Artifact) -> Outcome:
     if reference is None:
         message = f"{job.step.id} has no reference to be measured against"
         raise ConversionError(message)
-    why_not = load_runtime(artifact.format).cannot_execute()
-    if why_not:
-        report = _check_structure(job, artifact, reference, why_not)
-        return Outcome(artifact=artifact, vs_reference=report)
-    embeddings, executed_by = run_artifact(artifact, Path(reference.samples), job.threads)
-    save_embeddings(Path(job.folder) / CANDIDATE, embeddings)
-    names = {"candidate": job.step.id, "sample_set": reference.sample_set, "executed_by": executed_by}
+    ran = run_artifact(artifact, Path(reference.samples), job.threads)
+    save_embeddings(Path(job.folder) / CANDIDATE, ran.embeddings)
+    report = _against(Path(reference.embeddings), ran, job, reference, "PyTorch reference")
+    parent = job.parent_candidate
     return Outcome(
         artifact=artifact,
         files={"candidate": CANDIDATE},
-        vs_reference=_against(Path(reference.embeddings), embeddings, job, "PyTorch reference", names),
-        vs_parent=_against(Path(job.parent_candidate), embeddings, job, job.step.parent or "", names)
-        if job.parent_candidate
-        else None,
+        vs_reference=dataclasses.replace(
+            report,
+            structure=_structure(job, artifact, reference),
+            nonfinite_origin=_nonfinite_origin(job, artifact, reference, ran),
+        ),
+        vs_parent=_against(Path(parent), ran, job, reference, job.step.parent or "") if parent else None,
     )
 
 
-def run_artifact(artifact: Artifact, samples: Path, threads: int) -> tuple[Embeddings, str]:
-    """(embeddings by output name, what executed it) of an artifact over a sample file.
+def run_artifact(artifact: Artifact, samples: Path, threads: int) -> Execution:
+    """Run an artifact over a sample file, stress samples too.
 
     Raises:
         ConversionError: the file's own tensors differ from the declared ones.
@@ -65,7 +82,11 @@ def run_artifact(artifact: Artifact, samples: Path, threads: int) -> tuple[Embed
     with runtime.open_runner(artifact, threads) as runner:
         _check_tensors("input", artifact.inputs, runner.inputs)
         _check_tensors("output", artifact.outputs, runner.outputs)
-        return embed(runner, load_inputs(samples), specs=artifact.inputs), runner.executed_by
+        embeddings = embed(runner, load_inputs(samples), specs=artifact.inputs)
+        return Execution(
+            names=load_names(samples), embeddings=embeddings, executed_by=runner.executed_by,
+            values_executed=int(getattr(runner, "values_executed", 0)),
+        )  # fmt: skip
 
 
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -84,23 +105,61 @@ def load_embeddings(path: Path) -> dict[str, npt.NDArray[Any]]:
     )
 
 
-def _against(other: Path, embeddings: Embeddings, job: Job, name: str, names: Mapping[str, str]) -> ParityReport:
-    return compare(
-        load_embeddings(other), embeddings, reference_name=name, candidate_name=names["candidate"],
-        sample_set=names["sample_set"], executed_by=names["executed_by"], k=TOP_K, tie_margin=job.step.tie_margin,
+def _against(other: Path, ran: Execution, job: Job, reference: ReferenceFiles, name: str) -> ParityReport:
+    report = compare(
+        load_embeddings(other), ran.embeddings, reference_name=name, candidate_name=job.step.id,
+        sample_set=reference.sample_set, executed_by=ran.executed_by, k=TOP_K, tie_margin=job.step.tie_margin,
+        names=ran.names, stress=count_stress(ran.names),
     )  # fmt: skip
+    return dataclasses.replace(report, values_executed=ran.values_executed)
 
 
-def _check_structure(job: Job, artifact: Artifact, reference: ReferenceFiles, why_not: str) -> ParityReport:
+def _structure(job: Job, artifact: Artifact, reference: ReferenceFiles) -> StructureCheck | None:
+    """None for a format whose runtime only runs files."""
     runtime = load_runtime(artifact.format)
     if not hasattr(runtime, "check_structure"):
-        message = f"{artifact.format} files cannot be run here ({why_not}), and its runtime has no check_structure"
-        raise MissingDependencyError(message)
-    check = cast("StructureRuntime", runtime).check_structure(artifact, job.parent or reference.tower)
-    return ParityReport(
-        reference=job.step.parent or "PyTorch reference", candidate=job.step.id, sample_set="none: not executed",
-        executed_by=f"nothing: {why_not}; its program and tensors were checked", structure=check,
-    )  # fmt: skip
+        return None
+    return cast("StructureRuntime", runtime).check_structure(artifact, job.parent or reference.tower)
+
+
+def _nonfinite_origin(
+    job: Job, artifact: Artifact, reference: ReferenceFiles, ran: Execution
+) -> NonfiniteOrigin | None:
+    """What first made a NaN or an infinity on the first sample whose outputs have one; None where all are finite.
+
+    Never raises: the verdict stands without it.
+    """
+    finite = _finite_samples(ran.embeddings) | ~_finite_samples(load_embeddings(Path(reference.embeddings)))
+    if finite.all():
+        return None
+    sample = ran.names[int(finite.argmin())]
+    try:
+        found = _observed_origin(artifact, load_inputs(Path(reference.samples)), finite, job.threads)
+        return dataclasses.replace(found, sample=sample)
+    except Exception as error:  # an observer runs a broken file in another way, and may fail in any
+        return NonfiniteOrigin(sample=sample, why_not=f"{type(error).__name__}: {error}")
+
+
+def _observed_origin(artifact: Artifact, inputs: Embeddings, finite: Mask, threads: int) -> NonfiniteOrigin:
+    """Compare the first broken sample with the first whole one, where there is one."""
+    runtime = load_runtime(artifact.format)
+    if not hasattr(runtime, "open_observer"):
+        return NonfiniteOrigin(sample="", why_not=f"{artifact.format} files cannot be observed")
+    with cast("ObservingRuntime", runtime).open_observer(artifact, threads) as observer:
+        bad, good = (
+            traces(observer.observe(one_sample(inputs, int(index), artifact.inputs)))
+            for index in (finite.argmin(), finite.argmax())
+        )
+        origin = first_origin(bad, good if finite.any() else ())
+        if origin is None:
+            return NonfiniteOrigin(sample="", why_not=f"{observer.executed_by} computes finite values only")
+    return NonfiniteOrigin(sample="", name=origin.name, kind=origin.kind, module=origin.module)
+
+
+def _finite_samples(embeddings: Embeddings) -> Mask:
+    """For each sample, whether all its values are finite."""
+    flat = [np.isfinite(rows).reshape(len(rows), -1).all(axis=1) for rows in embeddings.values()]
+    return np.asarray(np.logical_and.reduce(flat))
 
 
 def _check_tensors(kind: str, declared: tuple[TensorSpec, ...], actual: tuple[TensorSpec, ...]) -> None:

@@ -1,7 +1,7 @@
 """The first step of every tower: what everything else is judged against, and what everything else is made from.
 
 1. Build the unmodified PyTorch model, load its weights (or awaken seeded ones), eval mode, float32.
-2. Write the parity samples and the calibration samples; embed the parity samples: the reference.
+2. Write the parity samples and the calibration samples; embed the parity samples, stress samples too: the reference.
 3. Rewrite a copy of the tower, prove it equal to the reference, trace it, and script it where it can be.
 4. For the text tower, write its tokenizer as one file and prove that it cuts every caption into the same tokens.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from converter.models.samples import (
     shared_samples,
     write_samples,
 )
+from converter.models.stress import count_stress
 from converter.parity.compare import compare
 from converter.parity.judge import MIN_SPREAD
 from converter.pipeline.job import Job, Outcome
@@ -79,9 +80,14 @@ def _write_tokenizer(spec: ModelSpec, folder: Path) -> dict[str, float]:
     from converter.models.tokenizer_file import check_tokenizer, write_tokenizer
 
     write_tokenizer(spec, folder / TOKENIZER)
-    names = [name for file in (SAMPLES, CALIBRATION) for name in load_names(folder / file)]
+    names = [*_ordinary(load_names(folder / SAMPLES)), *load_names(folder / CALIBRATION)]
     captions = tuple(dict.fromkeys((*parity_captions(), *calibration_captions(), *names)))
     return {"tokenizer_captions": check_tokenizer(folder / TOKENIZER, captions, spec)}
+
+
+def _ordinary(names: Sequence[str]) -> Sequence[str]:
+    """The names of all samples but the stress samples."""
+    return names[: len(names) - count_stress(names)]
 
 
 def _logit_scale(clip: Any) -> dict[str, float]:
@@ -128,6 +134,7 @@ def _rewrite(
 
     folder, tower = Path(job.folder), job.step.tower
     images = Path(job.images) if job.images else None
+    names = load_names(folder / SAMPLES)
     rewritten: Any = rewrite_tower(_converted(clip), tower, spec.preprocessing)
     with torch.inference_mode():
         candidate = _embed(rewritten, inputs)
@@ -135,8 +142,9 @@ def _rewrite(
     report = compare(
         {"embedding": reference}, {"embedding": candidate}, reference_name="PyTorch reference",
         candidate_name=job.step.id,
-        sample_set=sample_set_name(tower, len(candidate), images_dir=images, domain=spec.samples),
+        sample_set=sample_set_name(tower, len(_ordinary(names)), images_dir=images, domain=spec.samples),
         executed_by=f"PyTorch {torch.__version__} eager, CPU", k=TOP_K, tie_margin=job.step.tie_margin,
+        names=names, stress=count_stress(names),
     )  # fmt: skip
     (array,) = inputs.values()
     path = folder / job.step.file_name

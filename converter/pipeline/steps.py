@@ -21,6 +21,7 @@ REFERENCE_TOLERANCES = (
     Tolerance(metric="centred_cosine_min", limit=0.999999, why="rewrites change the order of float32 sums only"),
     Tolerance(metric="max_abs", limit=1e-5, why="unit-length float32 outputs after about 200 folded layers"),
     Tolerance(metric="top_k", limit=1.0, why="no swap beyond rounding"),
+    Tolerance(metric="stress_cosine_min", limit=0.9999, why="folded layers move noise on seeded S1 by 1 - 2.8e-6"),
 )
 REFERENCE_TIE_MARGIN = 1e-5
 """Two scores of unit vectors that lie closer than the largest difference allowed above cannot be ordered."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from converter.manifest import Manifest, ManifestEntry
 from converter.records import from_json
 from converter.report.marks import replace_between_marks
-from converter.report.summary import size_words
+from converter.report.summary import executed_words, share_words, size_words
 
 
 def main(manifest_path: Path, readme: Path) -> None:
@@ -26,7 +26,7 @@ def table(manifest: Manifest) -> Iterable[str]:
     weights = "trained" if manifest.model.trained else f"{manifest.model.weights.kind}, not trained"
     yield f"`{manifest.model.id}`, {weights} weights; every file against PyTorch float32."
     yield ""
-    yield "| file | size | centred cosine, min / mean | SQNR, dB | top-5 kept | run by | verdict |"
+    yield "| file | size | centred cosine, min / mean | SQNR, dB | top-5 kept, 95 % interval | run by | verdict |"
     yield "|---|---:|---:|---:|---:|---|---|"
     yield from (_row(entry) for entry in manifest.artifacts)
 
@@ -35,12 +35,10 @@ def _row(entry: ManifestEntry) -> str:
     parity, figures, by = entry.parity, ["-", "-", "-"], "-"
     if parity is not None and parity.outputs:
         output, ranking = parity.outputs[0], parity.ranking
-        kept = f"{ranking.top_k:.3f}" if ranking else "-"
+        kept = share_words(ranking.top_k, ranking.top_k_interval) if ranking else "-"
         figures = [f"{output.centred_cosine_min:.6f} / {output.centred_cosine_mean:.6f}", f"{output.sqnr_db:.1f}", kept]
-        by = parity.executed_by.partition(",")[0]
-    elif parity is not None and parity.structure is not None:
-        figures[0] = f"{parity.structure.tensors} weight tensors compared"
-        by = "not run: needs macOS"
+    if parity is not None:
+        by = executed_words(parity.executed_by.partition(",")[0], [parity])
     verdict = entry.status if entry.required else f"{entry.status}, not required"
     return f"| `{entry.path}` | {size_words(entry.size_bytes)} | {' | '.join(figures)} | {by} | {verdict} |"
 

@@ -20,11 +20,14 @@ from converter.models.samples import (
     load_names,
     sample_set_name,
     shared_samples,
+    stress_count,
     write_samples,
 )
 from converter.models.tokenizer import tokenize
 from converter.records import TOWERS, ModelSpec, Tower
 from tests.transforms import open_clip_transform
+
+SETS = ("parity", "calibration")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,8 @@ def test_images_are_what_open_clip_would_feed_the_model(small: ModelSpec, tmp_pa
     count = write_samples(small, "image", "parity", tmp_path / "image.npz")
 
     assert count == 64
-    assert load_names(tmp_path / "image.npz") == [name for name, _ in views]
-    assert np.array_equal(load_inputs(tmp_path / "image.npz")["image"], expected)
+    assert load_names(tmp_path / "image.npz")[:64] == [name for name, _ in views]
+    assert np.array_equal(load_inputs(tmp_path / "image.npz")["image"][:64], expected)
 
 
 def test_pixels_are_given_to_files_that_normalise_and_floats_to_the_model(small: ModelSpec, tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_pixels_are_given_to_files_that_normalise_and_floats_to_the_model(small:
 
     pixels, floats = load_inputs(tmp_path / "inside.npz")["image"], load_model_inputs(tmp_path / "inside.npz")["image"]
 
-    assert (pixels.dtype, pixels.shape, pixels.flags.c_contiguous) == (np.uint8, (4, 3, 64, 64), True)
+    assert (pixels.dtype, pixels.shape[1:], pixels.flags.c_contiguous) == (np.uint8, (3, 64, 64), True)
     assert np.array_equal(floats, load_inputs(tmp_path / "plain.npz")["image"])
     assert np.array_equal(floats, load_model_inputs(tmp_path / "plain.npz")["image"])
     assert np.array_equal(pixels, np.rint(floats * 255))
@@ -72,8 +75,8 @@ def test_tokens_are_those_of_the_captions(spec: ModelSpec, tmp_path: Path) -> No
     count = write_samples(spec, "text", "parity", tmp_path / "text.npz")
 
     assert count == len(parity_captions())
-    assert load_names(tmp_path / "text.npz") == list(parity_captions())
-    assert np.array_equal(load_inputs(tmp_path / "text.npz")["tokens"], tokenize(parity_captions(), spec))
+    assert load_names(tmp_path / "text.npz")[:count] == list(parity_captions())
+    assert np.array_equal(load_inputs(tmp_path / "text.npz")["tokens"][:count], tokenize(parity_captions(), spec))
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -118,7 +121,7 @@ def test_scenes_take_the_photographs_place_where_the_model_says_so(
     for name in ("parity", "calibration"):
         write_samples(scenes_spec, tower, name, tmp_path / f"{name}.npz")
 
-    parity, calibration = (load_names(tmp_path / f"{name}.npz") for name in ("parity", "calibration"))
+    parity, calibration = (_ordinary(tmp_path / f"{name}.npz") for name in ("parity", "calibration"))
     assert (len(parity), len(calibration)) == (64 if tower == "image" else 256, 128)
     assert shared_samples(tmp_path / "parity.npz", tmp_path / "calibration.npz") == 0
     assert not set(parity) & set(calibration)
@@ -132,7 +135,42 @@ def test_a_folder_of_your_own_takes_the_scenes_place_too(scenes_spec: ModelSpec,
 
     write_samples(scenes_spec, "image", "parity", tmp_path / "image.npz", images_dir=tmp_path / "mine")
 
-    assert load_names(tmp_path / "image.npz") == ["0.png"]
+    assert _ordinary(tmp_path / "image.npz") == ["0.png"]
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_stress_samples_come_last_and_are_not_counted(small: ModelSpec, tmp_path: Path, tower: Tower) -> None:
+    """In the parity set only: calibration never sees them."""
+    counts = {name: write_samples(small, tower, name, tmp_path / f"{name}.npz", count=4) for name in SETS}
+
+    parity, calibration = (tmp_path / f"{name}.npz" for name in SETS)
+    assert counts == {"parity": 4, "calibration": 4}
+    assert (stress_count(parity), stress_count(calibration)) == (7 if tower == "image" else 6, 0)
+    assert [name.startswith("stress/") for name in load_names(parity)] == [False] * 4 + [True] * stress_count(parity)
+    assert len(next(iter(load_inputs(parity).values()))) == len(load_names(parity))
+
+
+def test_a_folder_of_your_own_has_stress_samples_too(small: ModelSpec, tmp_path: Path) -> None:
+    """And a black picture of one's own may be calibrated on, though it is one of them."""
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "mine" / "night.png")
+    write_samples(small, "image", "parity", tmp_path / "parity.npz", count=4)
+
+    write_samples(small, "image", "calibration", tmp_path / "mine.npz", images_dir=tmp_path / "mine")
+    write_samples(small, "image", "parity", tmp_path / "judged.npz", images_dir=tmp_path / "mine")
+
+    assert shared_samples(tmp_path / "parity.npz", tmp_path / "mine.npz") == 0
+    assert shared_samples(tmp_path / "judged.npz", tmp_path / "mine.npz") == 1
+    assert stress_count(tmp_path / "judged.npz") == 7
+
+
+def test_files_of_an_earlier_version_have_no_stress_samples(tmp_path: Path) -> None:
+    """With names or without."""
+    tokens = np.ones((2, 77), np.int32)
+    np.savez(tmp_path / "named.npz", tokens=tokens, names=np.array(["a cat", "stress/es"])[::-1])
+    np.savez(tmp_path / "bare.npz", tokens=tokens)
+
+    assert stress_count(tmp_path / "named.npz") == stress_count(tmp_path / "bare.npz") == 0
 
 
 def test_more_samples_than_there_are_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
@@ -219,3 +257,8 @@ def test_reading_samples_needs_no_torch(spec: ModelSpec, tmp_path: Path) -> None
     imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
     assert not {"torch", "PIL", "open_clip"} & set(imported)
+
+
+def _ordinary(path: Path) -> list[str]:
+    names = load_names(path)
+    return names[: len(names) - stress_count(path)]

@@ -11,6 +11,7 @@ import pytest
 from converter.config import load_config, load_models
 from converter.models.photographs import parity_views
 from converter.models.preprocessing import normalise, prepare
+from converter.models.stress import stress_pixels
 from converter.parity.compare import compare
 from converter.parity.judge import MIN_SPREAD, judge
 from converter.records import ParityReport, Preprocessing
@@ -67,7 +68,8 @@ def test_a_wrong_preprocessing_fails(clip: Any, reference: Array, mistake: str, 
 
 def _floats(preprocessing: Preprocessing) -> Array:
     pixels = prepare((image for _, image in parity_views()), preprocessing)
-    return normalise(pixels, preprocessing.mean, preprocessing.std)
+    stress = np.stack(list(stress_pixels(TINY_IMAGE_SIZE).values()))
+    return normalise(np.concatenate([pixels, stress]), preprocessing.mean, preprocessing.std)
 
 
 def _embed(clip: Any, floats: Array) -> Array:
@@ -81,7 +83,7 @@ def _embed(clip: Any, floats: Array) -> Array:
 def _compared(reference: Array, candidate: Array) -> ParityReport:
     return compare(
         {"embedding": reference}, {"embedding": candidate}, reference_name="right", candidate_name="as prepared",
-        sample_set="photographs-64", executed_by="PyTorch", k=5, tie_margin=TIE_MARGIN,
+        sample_set="photographs-64", executed_by="PyTorch", k=5, tie_margin=TIE_MARGIN, stress=len(reference) - 64,
     )  # fmt: skip
 
 

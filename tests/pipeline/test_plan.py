@@ -11,7 +11,8 @@ from converter.config import load_config, load_models
 from converter.errors import MissingDependencyError
 from converter.pipeline import plan as plan_module
 from converter.pipeline.cache import Cache
-from converter.pipeline.plan import Planner, check_dependencies, make_plan
+from converter.pipeline.plan import PROOF_NEUTRAL, PROOF_SOURCES, Planner, check_dependencies, make_plan
+from converter.pipeline.sources import source_hash
 from converter.pipeline.steps import Selection, build_steps, reference_id
 from converter.records import Step, Weights
 
@@ -88,3 +89,28 @@ def test_parents_come_before_children() -> None:
     for step in steps():
         assert {one for one in (step.parent, step.size_reference) if one} <= seen
         seen.add(step.id)
+
+
+@pytest.mark.parametrize("module", ["converter.models.stress", "converter.models.samples"])
+def test_what_samples_are_made_of_is_in_the_references_key(module: str) -> None:
+    """Another stress sample is another sample file: every reference is made anew."""
+    neutral = plan_module._REFERENCE_NEUTRAL
+
+    assert _depends("converter.pipeline.reference", module, neutral)
+
+
+@pytest.mark.parametrize("module", ["ranking", "intervals", "metrics", "stress", "nonfinite", "compare"])
+def test_what_figures_are_made_of_is_in_the_proofs_key(module: str) -> None:
+    """Another way of measuring measures again."""
+    assert any(_depends(source, f"converter.parity.{module}", PROOF_NEUTRAL) for source in PROOF_SOURCES)
+
+
+@pytest.mark.parametrize("module", ["judge", "resolution"])
+def test_how_verdicts_are_made_is_in_no_key(module: str) -> None:
+    """Verdicts and cautions come from stored figures each time."""
+    assert not any(_depends(source, f"converter.parity.{module}", PROOF_NEUTRAL) for source in PROOF_SOURCES)
+
+
+def _depends(source: str, module: str, neutral: tuple[str, ...]) -> bool:
+    """Whether the hash of `source` would be another one without `module` in it."""
+    return source == module or source_hash(source, neutral) != source_hash(source, (*neutral, module))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,33 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     manifest = written(tmp_path, "fp32")
 
     assert read_manifest(tmp_path) == read_manifest(tmp_path / "manifest.json") == manifest
+
+
+def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Fields that came later are absent from it: no interval, no stress samples, no count of values."""
+    output = {
+        "name": "embedding", "shape": [64, 512], "max_abs": 1e-6, "cosine_min": 1.0, "centred_cosine_min": 1.0,
+        "centred_cosine_mean": 1.0, "sqnr_db": 90.0, "spread": 0.3, "worst_index": 7, "nonfinite": 0, "passed": True,
+    }  # fmt: skip
+    ranking = {
+        "queries": 64, "k": 5, "top1": 1.0, "top_k": 1.0, "top_k_strict": 1.0, "kendall_tau": 1.0,
+        "score_diff_max": 1e-6, "tie_margin": 0.0, "passed": True,
+    }  # fmt: skip
+    report = {
+        "reference": "r", "candidate": "c", "sample_set": "photographs-64", "executed_by": "e", "outputs": [output],
+        "ranking": ranking, "structure": None, "passed": True,
+    }  # fmt: skip
+    written(tmp_path, "fp32")
+    manifest = json.loads((tmp_path / "manifest.json").read_bytes())
+    manifest["artifacts"][0]["parity"] = report
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+
+    parity = read_manifest(tmp_path).artifacts[0].parity
+
+    assert parity is not None
+    assert parity.ranking is not None
+    assert (parity.stress, parity.values_executed, parity.cautions) == (None, 0, ())
+    assert (parity.ranking.groups, parity.ranking.top_k_interval) == (0, None)
 
 
 def test_other_rows_are_kept_while_they_are_still_true(tmp_path: Path) -> None:
