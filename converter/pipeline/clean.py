@@ -10,7 +10,7 @@ from pathlib import Path
 from converter.files import TAG
 
 OURS_IN_CACHE = ("steps", "staging", "last", TAG)
-OURS_IN_MODEL = ("logs", "reference", "manifest.json", ".lock", TAG)
+OURS_IN_MODEL = ("logs", "reference", "manifest.json", "matrix.svg", "matrix.json", ".lock", TAG)
 
 
 def cleanable(out: Path, cache_root: Path, listed: Iterable[Path], *, models: bool, cache: bool) -> list[Path]:

@@ -1,8 +1,12 @@
-"""Judge files on disk again, from their manifest alone: hashes first, then every file is run once more."""
+"""Judge files on disk again, from their manifest alone: hashes first, then every file is run once more.
+
+What the files gave can be kept: comparing them with each other is left to `converter.pipeline.matrix`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 import threading
 import time
@@ -24,11 +28,12 @@ from converter.records import Artifact, StageResult, Status, Step, Tower
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySettings:
-    """How files are verified. `hashes_only` skips running them."""
+    """How files are verified. `hashes_only` skips running them; `keep` is a folder for what they give (`kept`)."""
 
     jobs: int = 1
     threads: int = 2
     hashes_only: bool = False
+    keep: Path | None = None
     finished: Callable[[StageResult], None] = lambda _result: None
 
 
@@ -67,6 +72,26 @@ def verify(folder: Path, manifest: Manifest, settings: VerifySettings) -> list[S
             raise
 
 
+def kept(folder: Path, step_id: str) -> Path:
+    """Where `VerifySettings.keep` has one file's embeddings; there is none when the file did not run."""
+    return folder / f"{step_id.replace('/', '.')}.npz"
+
+
+def changed(folder: Path, ref: FileRef) -> str:
+    """Why a file is not the one that the manifest names; empty when it is."""
+    path = folder / ref.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return f"{ref.path} lies outside the manifest's folder"
+    if not path.exists():
+        return f"{ref.path} is missing"
+    sha256, size_bytes = hash_path(path)
+    if sha256 == ref.sha256:
+        return ""
+    if size_bytes != ref.size_bytes:
+        return f"{ref.path} has {size_bytes:,} bytes, the manifest says {ref.size_bytes:,}"
+    return f"{ref.path} was changed: sha256 {sha256[:12]}..., the manifest says {ref.sha256[:12]}..."
+
+
 def _verify(
     folder: Path,
     entry: ManifestEntry,
@@ -75,9 +100,9 @@ def _verify(
     settings: VerifySettings,
     stop: threading.Event,
 ) -> StageResult:
-    changed = _changed(folder, FileRef(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes))
-    if changed or reference is None:
-        return _broken(entry, changed or f"the manifest has no {entry.tower} reference")
+    why = changed(folder, FileRef(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes))
+    if why or reference is None:
+        return _broken(entry, why or f"the manifest has no {entry.tower} reference")
     if spoiled:
         return _broken(entry, f"{spoiled}; nothing can be judged against it")
     if settings.hashes_only:
@@ -108,13 +133,17 @@ def _run(
                 sample_set=reference.sample_set, tower=tower,
             ),
         )  # fmt: skip
-        return dispatch(job, work / "log", stop, MemoryMeter())[0]
+        outcome = dispatch(job, work / "log", stop, MemoryMeter())[0]
+        made = outcome.files.get("candidate")
+        if settings.keep is not None and made is not None:
+            shutil.copyfile(work / made, kept(settings.keep, entry.step_id))
+        return outcome
 
 
 def _spoiled(folder: Path, reference: ManifestReference) -> str:
     """Which of a reference's files is not the one that the manifest names; empty when all are."""
     refs = (reference.samples, reference.embeddings, _file_of(reference.module))
-    return next((why for ref in refs if (why := _changed(folder, ref))), "")
+    return next((why for ref in refs if (why := changed(folder, ref))), "")
 
 
 def _tokenizer_spoiled(folder: Path, manifest: Manifest) -> dict[Tower, str]:
@@ -123,24 +152,9 @@ def _tokenizer_spoiled(folder: Path, manifest: Manifest) -> dict[Tower, str]:
     if tokenizer is None:
         return {}
     ref = FileRef(path=tokenizer.path, sha256=tokenizer.sha256, size_bytes=tokenizer.size_bytes)
-    why = _changed(folder, ref)
+    why = changed(folder, ref)
     towers = {entry.tower for entry in manifest.artifacts}
     return dict.fromkeys(towers & {"text"} or towers, why) if why else {}
-
-
-def _changed(folder: Path, ref: FileRef) -> str:
-    """Why a file is not the one that the manifest names; empty when it is."""
-    path = folder / ref.path
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return f"{ref.path} lies outside the manifest's folder"
-    if not path.exists():
-        return f"{ref.path} is missing"
-    sha256, size_bytes = hash_path(path)
-    if sha256 == ref.sha256:
-        return ""
-    if size_bytes != ref.size_bytes:
-        return f"{ref.path} has {size_bytes:,} bytes, the manifest says {ref.size_bytes:,}"
-    return f"{ref.path} was changed: sha256 {sha256[:12]}..., the manifest says {ref.sha256[:12]}..."
 
 
 def _located(folder: Path, artifact: Artifact) -> Artifact:

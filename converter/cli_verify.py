@@ -1,0 +1,119 @@
+"""The command that judges files on disk again, and with --matrix compares them with each other: `verify`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from converter.errors import UsageError
+from converter.records import to_json
+
+if TYPE_CHECKING:
+    from converter.agreement import Agreement
+    from converter.pipeline.matrix import Folder
+    from converter.pipeline.verify import VerifySettings
+    from converter.records import StageResult
+
+PICTURE = "matrix.svg"
+
+EXAMPLES = """\b
+Examples:
+  mcconvert verify artifacts/mobileclip_s1                        is each file still the model?
+  mcconvert verify artifacts/mobileclip_s1 --matrix               does each file agree with each other?
+  mcconvert verify artifacts/mobileclip_s1 mac/mobileclip_s1 --matrix --picture both.svg
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Files side by side.")
+@click.option("--hashes-only", is_flag=True, help="Only check that no byte changed; run nothing.")
+@click.option(
+    "--matrix",
+    is_flag=True,
+    help="Also compare every two files with each other: would they return the same five photos, the same "
+    "labels, and can they share an index? Takes several folders of one model.",
+)
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.svg",
+    help="Where --matrix draws its picture; its figures go beside it as FILE.json.  "
+    "[default: matrix.svg in the first FOLDER]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
+def verify(
+    folders: Sequence[Path], *, jobs: int, hashes_only: bool, matrix: bool, picture: Path | None, as_json: bool
+) -> None:
+    """Judge the files in FOLDER (artifacts/MODEL) again, from the manifest alone.
+
+    Every byte is hashed and every file is run on the stored samples; any change fails and names the file.
+    """
+    from converter.pipeline.run import exit_code_of
+    from converter.pipeline.verify import VerifySettings
+    from converter.report.console import open_console
+    from converter.report.live import LiveLines
+
+    if not matrix and (len(folders) > 1 or picture is not None):
+        message = "several folders, and --picture, go with --matrix; verify one folder at a time without it"
+        raise UsageError(message)
+    with LiveLines(open_console(stderr=True)) as live:
+        settings = VerifySettings(jobs=jobs, hashes_only=hashes_only, finished=live.finished)
+        verified, agreement = _verified([_opened(folder) for folder in folders], settings, matrix=matrix)
+    results = [result for _, found in verified for result in found]
+    if as_json:
+        click.echo(to_json({"results": results, "matrix": agreement} if agreement else results).decode(), nl=False)
+    else:
+        _print(verified, agreement)
+    if agreement is not None:
+        _draw(agreement, picture or verified[0][0].path / PICTURE)
+    sys.exit(exit_code_of(results))
+
+
+def _opened(folder: Path) -> Folder:
+    from converter.pipeline.matrix import Folder
+    from converter.publishing.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    return Folder(path=folder if folder.is_dir() else folder.parent, manifest=manifest)
+
+
+def _verified(
+    folders: Sequence[Folder], settings: VerifySettings, *, matrix: bool
+) -> tuple[list[tuple[Folder, list[StageResult]]], Agreement | None]:
+    from converter.pipeline.matrix import compare_folders
+    from converter.pipeline.verify import verify as verify_files
+
+    if matrix:
+        return compare_folders(folders, settings)
+    (folder,) = folders
+    return [(folder, verify_files(folder.path.resolve(), folder.manifest, settings))], None
+
+
+def _print(verified: Sequence[tuple[Folder, list[StageResult]]], agreement: Agreement | None) -> None:
+    from converter.report.console import open_console
+    from converter.report.matrix import print_matrix
+    from converter.report.summary import print_summary
+
+    console = open_console()
+    for folder, results in verified:
+        print_summary(console, results, f"{folder.manifest.model.id}: files in {folder.path}, judged again")
+    if agreement is not None:
+        print_matrix(console, agreement)
+
+
+def _draw(agreement: Agreement, picture: Path) -> None:
+    """The picture, and the figures beside it."""
+    from converter.files import write_atomically
+    from converter.report.matrix import PICTURE_WIDTH, matrix_view
+    from converter.report.picture import save_svg
+
+    figures = picture.with_suffix(".json")
+    save_svg(matrix_view(agreement, PICTURE_WIDTH), picture, title=f"{agreement.model}: which files agree",
+             width=PICTURE_WIDTH)  # fmt: skip
+    write_atomically(figures, to_json(agreement))
+    click.echo(f"wrote {picture} and {figures}", err=True)
