@@ -12,7 +12,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench lock readme schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,14 +50,18 @@ format: $(READY)  ## mend what ruff can mend
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy converter
 
-bench: $(READY)  ## export time and memory, ours beside the bare library calls
-	$(BIN)/python -m converter.report.bench $(ARGS)
+bench: $(READY)  ## export time and memory beside the bare library calls; Core ML off a Mac beside PyTorch
+	$(BIN)/python -m converter.bench.coreml --folder '$(OUT)/mobileclip_s1'
+	$(BIN)/python -m converter.bench.export $(ARGS)
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@scripts/setup.sh lock
 
 readme: $(READY)  ## write the last run's result table into README.md
 	@$(BIN)/python -m converter.report.readme '$(OUT)/$(MODEL)/manifest.json' README.md
+
+claims: $(READY)  ## write into docs/parity.md what the models below OUT say of the usual claims
+	@$(BIN)/python -m converter.report.claims '$(OUT)' docs/parity.md
 
 schema: $(READY)  ## write the manifest's JSON schema from the records
 	@$(BIN)/python -m converter.publishing.schema

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 from converter.records import Tower
 
-NOT_RUN = ", not run"
-"""Ends the verdict on a file that was checked on a machine which cannot run it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
@@ -38,15 +35,8 @@ class Proven:
     rows: Mapping[str, str]
 
     def targets(self) -> dict[str, tuple[int, int]]:
-        """How many of a target's files passed, and how many there were; a target whose files were only checked, and
-        not run, has that in its name.
-        """
+        """How many of a target's files passed, and how many there were."""
         verdicts: dict[str, list[str]] = {}
         for step, verdict in self.rows.items():
             verdicts.setdefault(step.split("/")[1] if step.count("/") == 2 else step, []).append(verdict)
-        return {
-            f"{target} (not run)" if all(one.endswith(NOT_RUN) for one in seen) else target: (
-                sum(one.startswith("PASSED") for one in seen), len(seen),
-            )
-            for target, seen in verdicts.items()
-        }  # fmt: skip
+        return {target: (sum(one == "PASSED" for one in seen), len(seen)) for target, seen in verdicts.items()}

@@ -1,6 +1,6 @@
 """The same files by bare library calls in one script: what the benchmark compares with.
 
-`python -m converter.report.bare_calls OUT [--check]` writes the S1 image tower in every format and precision of the
+`python -m converter.bench.bare_calls OUT [--check]` writes the S1 image tower in every format and precision of the
 main job, the way one writes it by hand: one process, calls in sequence, no cache, no hashes, no manifest, no isolation.
 With --check it also runs every file on the same number of samples, one by one, and compares cosines: the least that
 someone who wants to know whether the files are right would do.

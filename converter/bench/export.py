@@ -101,7 +101,7 @@ def _in_scratch(run: object, *arguments: str) -> Measured:
 
 
 def _bare(folder: Path, *arguments: str) -> Measured:
-    return _measure([sys.executable, "-m", "converter.report.bare_calls", str(folder / "out"), *arguments], folder)
+    return _measure([sys.executable, "-m", "converter.bench.bare_calls", str(folder / "out"), *arguments], folder)
 
 
 def _ours(folder: Path, *arguments: str) -> Measured:

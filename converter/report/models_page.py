@@ -13,7 +13,6 @@ from pathlib import Path
 import yaml
 
 from converter.files import write_atomically
-from converter.listed import NOT_RUN
 from converter.manifest import Manifest, ManifestEntry
 from converter.records import TOWERS, from_json
 from converter.report.marks import replace_between_marks
@@ -67,8 +66,6 @@ def _cell(entry: ManifestEntry) -> str:
             figure = f"{output.centred_cosine_min:.5f}"
         elif entry.precision == "int8":
             figure = f"{output.centred_cosine_mean:.3f} / {ranking.top_k:.3f}" if ranking else ""
-    elif parity is not None and parity.structure is not None:
-        figure = f"{parity.structure.tensors} tensors"
     return figure if entry.status == "PASSED" else f"**{entry.status}** {figure}".strip()
 
 
@@ -77,14 +74,8 @@ def _row_id(entry: ManifestEntry) -> str:
 
 
 def _verdicts(manifest: Manifest) -> dict[str, object]:
-    rows = {entry.step_id: _verdict(entry) for entry in manifest.artifacts}
+    rows = {entry.step_id: entry.status for entry in manifest.artifacts}
     return {"weights": manifest.model.weights.kind, "rows": rows}
-
-
-def _verdict(entry: ManifestEntry) -> str:
-    """A file whose program and tensors were checked, but which nothing here could run, says so."""
-    not_run = entry.parity is not None and entry.parity.structure is not None
-    return f"{entry.status}{NOT_RUN if not_run else ''}"
 
 
 if __name__ == "__main__":

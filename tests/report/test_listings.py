@@ -50,9 +50,9 @@ def test_a_listing_names_what_to_ask_for() -> None:
         (
             Proven(
                 weights="hub",
-                rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED", "text/coreml/fp32": "PASSED, not run"},
+                rows={"image/onnx/fp32": "PASSED", "text/onnx/fp32": "FAILED", "text/coreml/fp32": "PASSED"},
             ),
-            "onnx 1 of 2; coreml (not run) 1 of 1; on hub weights",
+            "onnx 1 of 2; coreml 1 of 1; on hub weights",
         ),
     ],
 )

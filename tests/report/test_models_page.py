@@ -10,7 +10,7 @@ import yaml
 
 from converter.manifest import Manifest, ManifestEntry
 from converter.publishing.manifest import merge, write_manifest
-from converter.records import OutputParity, ParityReport, Precision, RankingParity, Status, StructureCheck
+from converter.records import OutputParity, ParityReport, Precision, RankingParity, Status
 from converter.report.models_page import main
 from tests.publishing.test_manifest import entry, model
 
@@ -57,19 +57,6 @@ def test_each_precision_shows_the_figure_that_says_most(tmp_path: Path) -> None:
     assert "| `mobileclip_s1` | image | seeded | 0.99994 | 4e-07 | **FAILED** 0.971 / 0.838 |" in text
     rows = {"image/onnx/fp16": "PASSED", "image/onnx/fp32": "PASSED", "image/onnx/int8": "FAILED"}
     assert yaml.safe_load(proven.read_text()) == {"mobileclip_s1": {"weights": "seeded", "rows": rows}}
-
-
-def test_a_file_that_was_not_run_is_not_plainly_passed(tmp_path: Path) -> None:
-    """Core ML off a Mac: the page counts tensors, the verdict says that nothing ran."""
-    folder, page, proven = tmp_path / "mobileclip_s1", tmp_path / "models.md", tmp_path / "proven.yaml"
-    report = dataclasses.replace(parity(), outputs=(), structure=StructureCheck(ops=374, tensors=385, max_abs=0.0))
-    written(tmp_path, dataclasses.replace(entry(folder, "fp32"), parity=report))
-    page.write_text(PAGE)
-
-    main(tmp_path, page, proven)
-
-    assert "| 385 tensors |" in page.read_text()
-    assert yaml.safe_load(proven.read_text())["mobileclip_s1"]["rows"] == {"image/onnx/fp32": "PASSED, not run"}
 
 
 def test_without_manifests_or_marks_nothing_is_written(tmp_path: Path) -> None:
