@@ -68,7 +68,7 @@ def executed_words(executed_by: str, reports: Sequence[ParityReport]) -> str:
     """What ran files, how many values it computed where that was counted, and what was read in them beside."""
     words = [executed_by]
     if values := sum(report.values_executed for report in reports):
-        words.append(f"{values:.1e} values".replace("e+0", "e").replace("e+", "e"))
+        words.append(f"{values:.1e} values executed".replace("e+0", "e").replace("e+", "e"))
     if tensors := sum(report.structure.tensors for report in reports if report.structure):
         words.append(f"{tensors} tensors compared")
     return "; ".join(words)
@@ -114,13 +114,15 @@ def _figures(result: StageResult, *, intervals: bool) -> list[str]:
 
 
 def _executors(rows: Sequence[StageResult]) -> Iterator[str]:
-    """What ran the files, a line for each target and engine."""
+    """What ran the files, a line for each target and engine; a file of its own where values were counted."""
     reports: dict[tuple[str, str], list[ParityReport]] = {}
     for report, step_id in ((result.vs_reference, result.step_id) for result in rows):
         if report is not None:
-            reports.setdefault((step_id.split("/")[1], report.executed_by), []).append(report)
-    for (target, executed_by), several in reports.items():
-        yield f"{target}: {len(several)} run by {executed_words(executed_by, several)}"
+            name = step_id if report.values_executed else step_id.split("/")[1]
+            reports.setdefault((name, report.executed_by), []).append(report)
+    for (name, executed_by), several in reports.items():
+        count = "" if "/" in name else f"{len(several)} "
+        yield f"{name}: {count}run by {executed_words(executed_by, several)}"
 
 
 def _cautions(rows: Sequence[StageResult]) -> Iterator[str]:
