@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from converter import __version__
+from converter.cli_explain import explain
 from converter.cli_use import classify, embed
+from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
 from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
 from converter.records import TOWERS, to_json
@@ -34,6 +36,8 @@ Examples:
   mcconvert --model mobileclip2_s0 --weights ./my.safetensors
   mcconvert plan --set onnx.fp32.options.opset=17
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
+  mcconvert verify artifacts/mobileclip_s1 --matrix      do the files agree with each other?
+  mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
 """
 
@@ -104,36 +108,6 @@ def plan(*, as_json: bool, verbose: bool, **options: Any) -> None:
     """Print what an export would do, step by step, and why; run nothing."""
     del verbose
     _print_plan(_request(options), as_json=as_json)
-
-
-@cli.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Files side by side.")
-@click.option("--hashes-only", is_flag=True, help="Only check that no byte changed; run nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
-def verify(folder: Path, *, jobs: int, hashes_only: bool, as_json: bool) -> None:
-    """Judge the files in FOLDER (artifacts/MODEL) again, from the manifest alone.
-
-    Every byte is hashed and every file is run on the stored samples; any change fails and names the file.
-    """
-    from converter.pipeline.run import exit_code_of
-    from converter.pipeline.verify import VerifySettings
-    from converter.pipeline.verify import verify as verify_files
-    from converter.publishing.manifest import read_manifest
-    from converter.report.console import open_console
-    from converter.report.live import LiveLines
-    from converter.report.summary import print_summary
-
-    manifest = read_manifest(folder)
-    place = folder if folder.is_dir() else folder.parent
-    with LiveLines(open_console(stderr=True)) as live:
-        settings = VerifySettings(jobs=jobs, hashes_only=hashes_only, finished=live.finished)
-        results = verify_files(place.resolve(), manifest, settings)
-    if as_json:
-        click.echo(to_json(results).decode(), nl=False)
-    else:
-        print_summary(open_console(), results, f"{manifest.model.id}: files in {place}, judged again")
-    sys.exit(exit_code_of(results))
 
 
 @cli.command()
@@ -237,6 +211,8 @@ def completion(shell: str) -> None:
 
 cli.add_command(embed)
 cli.add_command(classify)
+cli.add_command(verify)
+cli.add_command(explain)
 
 
 def main() -> NoReturn:

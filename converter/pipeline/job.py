@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from converter.explained import Explanation, Order
 from converter.records import Artifact, ModelSpec, ParityReport, Step, Weights
 
 JOB = "job.json"
@@ -26,10 +27,11 @@ class ReferenceFiles:
 class Job:
     """One step's work. All paths are absolute; `folder` is where results are written.
 
-    `make` builds an artifact and proves it, `prove` only runs and compares one that exists (`artifact`).
+    `make` builds an artifact and proves it, `prove` only runs and compares one that exists (`artifact`), `explain`
+    looks for where it parts from the reference, as `order` says.
     """
 
-    kind: Literal["make", "prove"]
+    kind: Literal["make", "prove", "explain"]
     step: Step
     folder: str
     threads: int
@@ -41,6 +43,7 @@ class Job:
     parent_candidate: str | None = None
     artifact: Artifact | None = None
     reference: ReferenceFiles | None = None
+    order: Order | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +57,4 @@ class Outcome:
     vs_parent: ParityReport | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
+    explanation: Explanation | None = None

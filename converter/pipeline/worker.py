@@ -41,6 +41,10 @@ def main(folder: Path) -> int:
 
 
 def _work(job: Job) -> Outcome:
+    if job.kind == "explain":
+        from converter.pipeline import explain
+
+        return explain.work(job)
     from converter.pipeline import prove, reference
 
     if job.step.parent is None:
