@@ -125,7 +125,7 @@ def work(job: Job) -> Outcome:
     from converter.models.samples import load_inputs, load_names, stress_count
     from converter.parity.drilldown import Side, measure
     from converter.pipeline.plugins import load_runtime
-    from converter.runtimes.steering import open_steered
+    from converter.runtimes.pytorch import open_observer as open_reference
 
     artifact, reference, order = job.artifact, job.reference, job.order
     if artifact is None or reference is None or order is None:
@@ -139,7 +139,7 @@ def work(job: Job) -> Outcome:
     inputs, names, count = load_inputs(samples), load_names(samples), stress_count(samples)
     picked = _spread(len(names) - count, order.samples)
     with (
-        open_steered(reference.tower, job.threads) as steered,
+        open_reference(reference.tower, job.threads) as steered,
         cast("ObservingRuntime", runtime).open_observer(artifact, job.threads) as observer,
     ):
         measured = measure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from converter.errors import ConversionError
 from converter.records import Artifact, TensorSpec
 from converter.runtimes import Arrays, Observed
-from converter.runtimes.torchscript_walk import Walker
+from converter.runtimes.torchscript_walk import Given, Walker
 from converter.torchscript_file import load_module
 
 if TYPE_CHECKING:
@@ -116,8 +116,11 @@ class ModuleObserver:
         self._inputs = artifact.inputs
         self._path = artifact.path
 
-    def observe(self, arrays: Arrays) -> Iterator[Observed]:
+    def observe(self, arrays: Arrays) -> Generator[Observed, Given, None]:
         """Run once; each value is there as soon as it is computed, and let go of after its last use.
+
+        An array that is sent back for a value takes its place: what an operation makes of values that come from
+        elsewhere tells its own share in a difference from what it was given.
 
         Raises:
             ConversionError: an input is missing, or an operator refuses what it is given.

@@ -13,6 +13,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from converter.errors import ConversionError
 from converter.runtimes import Observed
 from converter.runtimes.lineage import Lineage, as_observed, is_shown, joined
@@ -21,7 +24,10 @@ from converter.runtimes.torchscript_graph import CONSTANT, Block, Node, read_blo
 if TYPE_CHECKING:
     import torch
 
-    Walk = Generator[Observed, None, list[Any]]
+    Walk = Generator[Observed, Any, list[Any]]
+
+Given = npt.NDArray[Any] | None
+"""What may be sent back for a value that was shown, of its shape, to take its place in the rest of the walk."""
 
 SHAPES = ("aten::size", "aten::len", "aten::dim", "aten::numel")
 """Operators that ask for a shape: rule 4 of `converter.runtimes.lineage`."""
@@ -58,8 +64,10 @@ class Walker:
         self._blocks: dict[tuple[str, str], Block] = {}
         self._names: Counter[str] = Counter()
 
-    def walk(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[Observed]:
+    def walk(self, tensors: Mapping[str, torch.Tensor]) -> Generator[Observed, Given, None]:
         """Every tensor that `forward` computes from these named inputs, given in the order in which it takes them.
+
+        An array that is sent back for one takes its place.
 
         Raises:
             ConversionError: an operator refuses its arguments, or the graph has a node that is not known here.
@@ -147,8 +155,10 @@ class Walker:
 
     def _shown(
         self, kind: str, name: str, result: Any, lineage: Lineage, path: str
-    ) -> Generator[Observed, None, _Traced]:
-        """Yield the tensor, or each of a list of them, and return what the graph goes on with."""
+    ) -> Generator[Observed, Given, _Traced]:
+        """Yield the tensor, or each of a list of them, and return what the graph goes on with: the tensor itself, or
+        what was sent back for it.
+        """
         if isinstance(result, list | tuple) and any(_is_tensor(one) for one in result):
             parts = []
             for one in result:
@@ -158,10 +168,10 @@ class Walker:
             return _Traced(result, lineage)
         unique = self._unique(name if self._is_flat else ".".join(filter(None, (path, kind.partition("::")[2]))))
         array = as_observed(_widened(result).numpy())
-        yield Observed(
+        given = yield Observed(
             name=unique, kind=kind, inputs=lineage.inputs, constants=lineage.constants, module=path, value=array
         )
-        return _Traced(result, Lineage(inputs=(unique,)))
+        return _Traced(result if given is None else _exchanged(result, given), Lineage(inputs=(unique,)))
 
     def _unique(self, name: str) -> str:
         """A second value of that name is called `name#2`: another operation of the module, or another round."""
@@ -224,3 +234,9 @@ def _widened(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
     return tensor.detach().to(torch.float32) if tensor.dtype == torch.bfloat16 else tensor.detach()
+
+
+def _exchanged(result: torch.Tensor, given: npt.NDArray[Any]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(given)).to(result.dtype).reshape(result.shape)

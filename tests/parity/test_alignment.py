@@ -18,7 +18,7 @@ from converter.parity.operations import family, likeness, moves_only
 from converter.parity.sketches import Sketch, Sketcher, moments
 from converter.pipeline.plugins import load_runtime
 from converter.records import Artifact, Tower
-from converter.runtimes.steering import open_steered
+from converter.runtimes.pytorch import open_observer as open_reference
 from converter.stages import to_torchscript
 from tests.converted import onnx_of, tflite_of
 
@@ -197,7 +197,7 @@ def _sketched(artifact: Artifact, inputs: Inputs) -> list[Sketch]:
 
 def _opened(artifact: Artifact) -> AbstractContextManager[Any]:
     if artifact.format == "pytorch":
-        return open_steered(artifact, 1)
+        return open_reference(artifact, 1)
     runtime: Any = load_runtime(artifact.format)
     opened: AbstractContextManager[Any] = runtime.open_observer(artifact, 1)
     return opened

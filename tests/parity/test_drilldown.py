@@ -21,7 +21,7 @@ from converter.parity.drilldown import Measured, Side, measure
 from converter.parity.suspicion import bound_of, judge_layers
 from converter.pipeline.plugins import load_runtime
 from converter.records import Artifact, Tolerance, Tower
-from converter.runtimes.steering import open_steered
+from converter.runtimes.pytorch import open_observer as open_reference
 from converter.stages import to_tflite_quantized, to_torchscript
 from tests.breaking import (
     break_scale,
@@ -248,7 +248,7 @@ def test_a_dip_that_does_no_harm_is_no_parting() -> None:
 def _explained(artifact: Artifact, parent: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> Seen:
     runtime: Any = load_runtime(artifact.format)
     few = {name: value[:SAMPLES] for name, value in inputs.items()}
-    with open_steered(parent, 1) as reference, runtime.open_observer(artifact, 1) as observer:
+    with open_reference(parent, 1) as reference, runtime.open_observer(artifact, 1) as observer:
         ours, theirs = Side(observer=reference, specs=parent.inputs), Side(observer=observer, specs=artifact.inputs)
         measured = measure(ours, theirs, few)
     layers = layers_of(measured, artifact.precision, NAMES)
