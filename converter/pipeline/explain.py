@@ -152,12 +152,13 @@ def work(job: Job) -> Outcome:
 
 
 def _most_similar(path: Path, manifest: Manifest, tower: Tower | None) -> ManifestEntry:
-    ending = path.name.partition(".")[2]
-    fitting = [entry for entry in manifest.artifacts if Path(entry.path).name.partition(".")[2] == ending]
-    if not fitting:
-        known = sorted({Path(entry.path).name.partition(".")[2] for entry in manifest.artifacts})
-        message = f"{path}: the manifest lists no .{ending} file, only .{', .'.join(known)}; rename the copy like these"
+    endings = {Path(entry.path).name.partition(".")[2] for entry in manifest.artifacts}
+    ending = max((one for one in endings if path.name.endswith(f".{one}")), key=len, default="")
+    if not ending:
+        known = ", .".join(sorted(endings))
+        message = f"{path}: the manifest lists no {path.suffix or 'such'} file, only .{known}; rename the copy like these"
         raise UsageError(message)
+    fitting = [entry for entry in manifest.artifacts if Path(entry.path).name.partition(".")[2] == ending]
     towers = {entry.tower for entry in fitting}
     told = [tower] if tower else [one for one in towers if one in path.name.lower()]
     if len(told) != 1 and len(towers) > 1:

@@ -57,7 +57,7 @@ def test_a_healthy_file_holds(export: Path) -> None:
 
 def test_a_broken_copy_from_elsewhere_is_explained(export: Path, tmp_path: Path) -> None:
     """Exit code 6; layer and figures for programs, verdict and table as a picture; changed bytes are no refusal."""
-    copy, picture = tmp_path / "broken_image.onnx", tmp_path / "depth.svg"
+    copy, picture = tmp_path / "broken.image.v2.onnx", tmp_path / "depth.svg"
     break_weight(export / "onnx" / "image_fp32.onnx", copy, f"{WANTED}.weight", noisy(0.5))
 
     done = _run("explain", copy, "--model", export, "--samples", 2, "--bound", 30, "--json", "--picture", picture)
