@@ -156,7 +156,9 @@ def _most_similar(path: Path, manifest: Manifest, tower: Tower | None) -> Manife
     ending = max((one for one in endings if path.name.endswith(f".{one}")), key=len, default="")
     if not ending:
         known = ", .".join(sorted(endings))
-        message = f"{path}: the manifest lists no {path.suffix or 'such'} file, only .{known}; rename the copy like these"
+        message = (
+            f"{path}: the manifest lists no {path.suffix or 'such'} file, only .{known}; rename the copy like these"
+        )
         raise UsageError(message)
     fitting = [entry for entry in manifest.artifacts if Path(entry.path).name.partition(".")[2] == ending]
     towers = {entry.tower for entry in fitting}
