@@ -18,6 +18,7 @@ from converter.mil.constants import Constant
 from converter.mil.control import CONTROL
 from converter.mil.ops import REFUSED, all_kernels
 from converter.mil.program import Operation, Program
+from converter.mil.types import type_problems
 from converter.mil.values import from_array, honoured
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class Interpreter:
     """A program made ready to run: its constants as tensors, its compressed weights decoded.
 
     Raises:
-        ConversionError: the program has an operation that is not known here; the message names every such operation.
+        ConversionError: the program has an operation that is not known here; the message names every such operation. Or
+            it declares a result of another type than its operation gives.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         _refuse_unknown(program)
+        _refuse_mistyped(program)
         self.constants: Values = {name: _value(name, one) for name, one in program.constants.items()}
         """Constants as tensors or texts, with what `constexpr_*` operations decode from them."""
         self._operations: list[Operation] = []
@@ -120,7 +123,7 @@ def compute(operation: Operation, values: Mapping[str, Any], observe: Observe | 
             name: honoured(one, kind) if hasattr(one, "to") else one
             for name, one, kind in zip(operation.outputs, results, operation.types, strict=True)
         }
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         message = f"{_where(operation)} does not compute: {type(error).__name__}: {error}"
         raise ConversionError(message) from error
     _check_shapes(operation, named)
@@ -167,6 +170,14 @@ def _refuse_unknown(program: Program) -> None:
             f"the program has operations that cannot be executed here: {kinds}; known are {len(known)} operations of "
             f"Apple's MIL specification. Check this file on a Mac"
         )
+        raise ConversionError(message)
+
+
+def _refuse_mistyped(program: Program) -> None:
+    wrong = list(type_problems(program))
+    if wrong:
+        more = f", and {len(wrong) - 1} more like this" if len(wrong) > 1 else ""
+        message = f"{wrong[0]}{more}; Core ML loads no such program"
         raise ConversionError(message)
 
 

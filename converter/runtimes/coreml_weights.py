@@ -77,7 +77,7 @@ def _orders(values: Array) -> Iterator[Array]:
 
 def _compared(name: str, flat: Array, candidate: str, view: Array) -> Match:
     expected = _rounded(view.reshape(-1), flat.dtype)
-    wrong = np.flatnonzero(flat != expected)
+    wrong = np.flatnonzero((flat != expected) | (np.signbit(flat) != np.signbit(expected)))  # 0 and -0 are equal
     off = np.abs(flat[wrong].astype(np.float64) - expected[wrong].astype(np.float64))
     finite = off[np.isfinite(off)]
     return Match(constant=name, parent=candidate, max_abs=float(finite.max(initial=0.0)), differing=len(wrong))

@@ -186,3 +186,14 @@ def test_an_output_that_nothing_computes_is_refused() -> None:
     """Instead of less than was promised."""
     with pytest.raises(ConversionError, match="returns embedding, which no operation computes"):
         Interpreter(replace(_program(), outputs=("embedding",))).run({"x": ROW})
+
+
+@pytest.mark.parametrize(("key", "value"), [("x", ("x", "x")), ("mode", ("x",))])
+def test_an_argument_of_another_kind_is_refused(key: str, value: tuple[str, ...]) -> None:
+    """A list for one value, a tensor for a word: the operation is named, whatever its kernel trips over."""
+    program = reloaded(lambda mb, x: mb.gelu(x=x, mode="EXACT", name="curved"), {"x": ROW})
+    (operation,) = program.operations
+    wrong = replace(operation, inputs={**operation.inputs, key: value})
+
+    with pytest.raises(ConversionError, match=r"operation gelu \(curved\) does not compute"):
+        Interpreter(replace(program, operations=(wrong,))).run({"x": ROW})

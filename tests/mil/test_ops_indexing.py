@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from converter.errors import ConversionError
 from converter.mil.ops import indexing, slicing
-from tests.mil.building import Array, Case, agree, computed, in_float16, inferred, one_op, through_file
+from tests.mil.building import Array, Case, agree, computed, executed, in_float16, inferred, one_op, through_file
 
 pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")
 
@@ -104,6 +104,14 @@ def test_a_gather_is_that_of_coremltools(data: st.DataObject) -> None:
 def test_a_single_index_drops_the_axis() -> None:
     """An index without axes gives the slice itself."""
     agree(computed("gather", "FLOAT32", x=X, indices=np.int32(1), axis=-1), X[:, 1])
+
+
+def test_a_single_index_into_a_vector_gives_a_number() -> None:
+    """As coremltools writes `x.shape[0]` of a tensor whose sizes are open: a result without axes."""
+    agree(computed("gather", "FLOAT32", x=X[0], indices=np.int32(-1)), np.float32(4.0))
+    (size,) = executed(lambda mb, x: mb.gather(x=mb.shape(x=x), indices=np.int32(1), axis=0), {"x": X})
+
+    assert size == 4
 
 
 @quick

@@ -15,6 +15,7 @@ from converter.coreml_package import MANIFEST_PATH, SPEC_PATH, WEIGHTS_PATH
 from converter.mil.program import read_program
 from converter.records import TOWERS, Artifact, TensorSpec, Tower
 from converter.runtimes import coreml
+from converter.runtimes.coreml_weights import match_weights
 from tests.conftest import save_tower
 from tests.runtimes.coreml_breaking import (
     EXPONENT_BIT,
@@ -76,6 +77,17 @@ def test_the_lowest_bit_of_a_weight_is_found(package: Artifact, tiny_parents: di
 
     assert any(f"weight {name} differs from the parent's" in problem for problem in check.problems)
     assert check.max_abs > 0.0
+
+
+def test_the_sign_of_a_zero_is_found() -> None:
+    """One flipped bit of a weight that is zero: 0 and -0 are equal, and not the same bits."""
+    parents = {"weight": np.float32([1.0, 0.0, 2.0])}
+
+    (flipped,) = match_weights({"one": np.float32([1.0, -0.0, 2.0])}, parents)
+    (whole,) = match_weights({"one": np.float32([1.0, 0.0, 2.0])}, parents)
+
+    assert (flipped.parent, flipped.differing) == ("weight", 1)
+    assert whole.differing == 0
 
 
 def test_a_weight_that_is_not_a_number_is_found(package: Artifact, tiny_parents: dict[Tower, Artifact]) -> None:
@@ -224,6 +236,10 @@ def _unknown_operation(block: Any) -> None:
     first(block, "sigmoid").type = "swirl"
 
 
+def _becomes(block: Any, kind: str, other: str) -> None:
+    first(block, kind).type = other
+
+
 def _drop_a_bias(block: Any) -> None:
     del first(block, "conv").inputs["bias"]
 
@@ -237,6 +253,8 @@ def _cut_a_constant(block: Any) -> None:
     [
         (_gelu_becomes_relu, "gelu: the program has"),
         (_unknown_operation, "sigmoid: the program has"),
+        (lambda block: _becomes(block, "abs", "square"), "absolute value: the program has 0 (abs), the parent 1"),
+        (lambda block: _becomes(block, "reduce_max", "reduce_min"), "largest value: the program has 0 (reduce_max)"),
         (_drop_a_bias, "is in the file, but no operation reads it"),
         (_cut_a_constant, "has 3 values, its type [4] says otherwise"),
     ],

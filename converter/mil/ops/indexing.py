@@ -46,7 +46,7 @@ def _gather(a: Arguments) -> torch.Tensor:
     flat = x.reshape(rows, shape[batch:axis].numel(), shape[axis], -1)
     places = indices.reshape(rows, -1)
     picked = flat[torch.arange(rows).unsqueeze(1), :, places].transpose(1, 2)
-    return picked.reshape(*shape[:axis], *indices.shape[batch:], *shape[axis + 1 :])
+    return picked.reshape([*shape[:axis], *indices.shape[batch:], *shape[axis + 1 :]])  # of no axes, a number
 
 
 def _along_axis(x: torch.Tensor, a: Arguments) -> torch.Tensor:
