@@ -40,12 +40,16 @@ TRUST = {"name": 0.95, "value": 0.95, "order": 0.5}
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Indexes of a reference's and of a candidate's sketch, with what speaks for them."""
+    """Indexes of a reference's and of a candidate's sketch, with what speaks for them.
+
+    `note` says what is odd about a match that was not made here but by `converter.parity.wiring`.
+    """
 
     reference: int
     candidate: int
     how: How
     confidence: float
+    note: str = ""
 
 
 def align(reference: Sequence[Sketch], candidate: Sequence[Sketch]) -> list[Pair]:

@@ -7,7 +7,8 @@ alignment too, since behind a break values agree in no other way:
 1. the file runs on the first sample; its values are kept, and sketched
 2. the reference runs by itself and is aligned by names, kinds, values and order
 3. the reference runs on the file's values by that alignment, and is aligned anew
-4. for each sample both runs of the reference are compared with the file's values, and energies are added up
+4. where the file goes on with another value than the matched one, that one is matched (`wiring`)
+5. for each sample both runs of the reference are compared with the file's values, and energies are added up
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from converter.parity.alignment import Pair, align
 from converter.parity.axes import Axes, exchanged, find_axes, laid_out
 from converter.parity.energies import Energies, count_nonfinite, energies_of
 from converter.parity.sketches import Sketch, Sketcher, distances, moments
+from converter.parity.wiring import rewired, stand_ins
 from converter.records import TensorSpec
 from converter.runtimes import Arrays, Observed, Observer
 
@@ -115,7 +117,7 @@ def measure(
     return Measured(
         reference=tuple(ours), candidate=tuple(compared.theirs), pairs=tuple(pairs), lost=lost, end=compared.end,
         energies=tuple(compared.energies[name] for name in order),
-        remarks=tuple(compared.remarks.get(name, "") for name in order),
+        remarks=tuple(pair.note or compared.remarks.get(name, "") for pair, name in zip(pairs, order, strict=True)),
     )  # fmt: skip
 
 
@@ -158,7 +160,7 @@ class _Seen:
 
 
 def _aligned(reference: Side[Steered], seen: _Seen, inputs: Arrays) -> tuple[list[Sketch], list[Pair]]:
-    """Steps 2 and 3."""
+    """Steps 2 to 4."""
     arrays = fed(reference.specs, inputs, 0)
     alone, steered = Sketcher(), Sketcher()
     for observed in reference.observer.observe(arrays):
@@ -168,7 +170,28 @@ def _aligned(reference: Side[Steered], seen: _Seen, inputs: Arrays) -> tuple[lis
     values = {ours[pair.reference].name: seen.values[seen.sketches[pair.candidate].name] for pair in pairs}
     for observed, _ in _steer(reference, arrays, values):
         steered.add(observed)
-    return ours, align(list(steered.sketches.values()), seen.sketches)
+    return ours, _rewired(reference, arrays, list(steered.sketches.values()), seen)
+
+
+def _rewired(reference: Side[Steered], arrays: Arrays, ours: Sequence[Sketch], seen: _Seen) -> list[Pair]:
+    """Step 4, which takes two more runs of the reference where there is something to try."""
+    pairs = align(ours, seen.sketches)
+    tried = stand_ins(ours, seen.sketches, pairs)
+    matched = {ours[pair.reference].name: seen.values[seen.sketches[pair.candidate].name] for pair in pairs}
+    others = {ours[one.reference].name: seen.values[seen.sketches[one.candidate].name] for one in tried}
+    without, instead = ({}, {}) if not tried else (
+        _noise(reference, arrays, matched), _noise(reference, arrays, matched | others)
+    )  # fmt: skip
+    return rewired(ours, seen.sketches, pairs, tried, (without, instead))
+
+
+def _noise(reference: Side[Steered], arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]:
+    """The share of noise that each operation leaves by itself."""
+    shares = {}
+    for observed, value in _steer(reference, arrays, values):
+        signal, noise = (1.0, 0.0) if value is None else energies_of(observed.value, value)
+        shares[observed.name] = noise / signal if signal else math.inf
+    return shares
 
 
 def _steer(
@@ -205,7 +228,7 @@ class _Compared:
     _sound: set[str] = field(default_factory=set)
 
     def add(self, reference: Side[Steered], arrays: Arrays, values: Mapping[str, Array]) -> None:
-        """Step 4 for one sample."""
+        """Step 5 for one sample."""
         matched = {name: values[self.theirs[pair.candidate].name] for name, pair in self.pairs.items()}
         for observed, value in _steer(reference, arrays, matched):
             if observed.name in matched:
