@@ -103,6 +103,32 @@ def scale_value(path: Path, target: Path, name: str, factor: float) -> Path:
     return target
 
 
+def skip_sum(path: Path, target: Path, name: str) -> Path:
+    """A copy of an .onnx file in which the Add that gives the value `name` passes its second input on."""
+    import onnx
+
+    model = load_model(path)
+    node = next(node for node in model.graph.node if name in node.output)
+    assert node.op_type == "Add"
+    node.CopyFrom(onnx.helper.make_node("Identity", [node.input[1]], [name], name=node.name))
+    onnx.save(model, target)
+    return target
+
+
+def scale_result(path: Path, target: Path, factor: float) -> Path:
+    """A copy of a float32 .onnx file that gives its result multiplied by `factor`."""
+    import onnx
+
+    model = load_model(path)
+    result = model.graph.output[0].name
+    node = next(node for node in model.graph.node if result in node.output)
+    node.output[0] = "right"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), "wrong"))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["right", "wrong"], [result]))
+    onnx.save(model, target)
+    return target
+
+
 def break_transpose(path: Path, target: Path, name: str, axes: list[int]) -> Path:
     """A copy of an .onnx file whose Transpose that gives the value `name` has other axes."""
     import onnx

@@ -6,7 +6,7 @@ such a node shows what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,8 @@ from converter.runtimes.lineage import Lineage, as_observed, is_shown, joined
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's setting for where the weights of a model given as bytes lie."""
 SHAPES = ("Shape", "Size")
+BLOCKED = "com.microsoft.nchwc"
+"""Operators of ONNX Runtime's own layout, in which channels lie in blocks as wide as one machine's registers."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ def open_graph(artifact: Artifact, options: Any, providers: list[str]) -> Iterat
     """Load the file, or the folder's model, with every result an output; `options` are those of the plain session.
 
     Raises:
-        ConversionError: the file is missing, foreign or cut off, or holds what ONNX Runtime cannot run.
+        ConversionError: the file is missing, foreign or cut off, holds what ONNX Runtime cannot run, or values in a
+            layout of one machine.
     """
     import onnxruntime
 
     file = model_file(artifact.path)
     model = _graph_of(file)
-    nodes = [_Node(node.op_type, _read(node), tuple(filter(None, node.output))) for node in model.graph.node]
+    nodes = _in_order(_Node(one.op_type, _read(one), tuple(filter(None, one.output))) for one in model.graph.node)
     constants = {one.name for one in model.graph.initializer}
     constants |= {one.values.name for one in model.graph.sparse_initializer}
     _show_all(model, nodes)
@@ -108,7 +111,34 @@ def _graph_of(file: Any) -> Any:
         raise ConversionError(broken(file, error)) from error
     if not model.graph.node or not model.graph.output:
         raise ConversionError(broken(file, "it holds no graph"))
+    if any(node.domain == BLOCKED for node in model.graph.node):
+        message = (
+            f"{file}: ONNX Runtime optimised it for one machine ({BLOCKED}), and its values cannot be told apart from "
+            "wrong ones; give the file as it was before, or one saved with ORT_ENABLE_EXTENDED at most"
+        )
+        raise ConversionError(message)
     return model
+
+
+def _in_order(nodes: Iterable[_Node]) -> list[_Node]:
+    """Each node behind those that it reads, else as in the file: ONNX Runtime runs a file whose nodes are not sorted.
+
+    Converters to float16 append the casts of the inputs at the end.
+    """
+    waiting, done = list(nodes), list[_Node]()
+    missing = {name for node in waiting for name in node.outputs}
+    while waiting:
+        later = []
+        for node in waiting:
+            if missing.isdisjoint(node.inputs):
+                done.append(node)
+                missing.difference_update(node.outputs)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):  # a cycle, which ONNX Runtime refuses by itself
+            return done + later
+        waiting = later
+    return done
 
 
 def _read(node: Any) -> tuple[str, ...]:

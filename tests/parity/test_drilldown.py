@@ -29,7 +29,9 @@ from tests.breaking import (
     break_weight,
     noisy,
     quantized_values,
+    scale_result,
     scale_value,
+    skip_sum,
     turned,
     weights,
 )
@@ -157,8 +159,8 @@ def test_a_square_weight_that_was_transposed_is_named(
     assert seen.suspect.module == wanted
 
 
-def test_a_value_scaled_wrongly_is_named_where_it_is_read(files: Files, explain: Explain, tmp_path: Path) -> None:
-    """A factor slipped in behind an activation shows at what reads the activation."""
+def test_a_value_scaled_wrongly_is_named(files: Files, explain: Explain, tmp_path: Path) -> None:
+    """A factor slipped in behind an activation is the activation's fault, not of what reads it."""
     path = Path(files["onnx"].path)
     name = next(name for name in _values(path) if name.endswith("/1/blocks/0/mlp/act/Gelu_output_0"))
     scale_value(path, tmp_path / path.name, name, 1.5)
@@ -166,8 +168,36 @@ def test_a_value_scaled_wrongly_is_named_where_it_is_read(files: Files, explain:
     seen = explain(dataclasses.replace(files["onnx"], path=str(tmp_path / path.name)))
 
     assert seen.suspect is not None
-    assert seen.suspect.module == f"{BLOCK.format(1)}.mlp.fc2"
-    assert seen.suspect.by_way_of == (f"{name}_broken",)
+    assert seen.suspect.module == f"{BLOCK.format(1)}.mlp.act"
+    assert seen.suspect.candidate == f"{name}_broken"
+    assert seen.suspect.remark == f"the file goes on with Mul '{name}_broken'"
+    assert seen.also == ()
+
+
+def test_a_layer_that_is_left_out_is_named(files: Files, explain: Explain, tmp_path: Path) -> None:
+    """A residual sum of which only the branch is left: what reads it does right by what it is given."""
+    path = Path(files["onnx"].path)
+    name = next(name for name in _values(path) if name.endswith("/1/blocks/0/Add_output_0"))
+    skip_sum(path, tmp_path / path.name, name)
+
+    seen = explain(dataclasses.replace(files["onnx"], path=str(tmp_path / path.name)))
+
+    assert seen.suspect is not None
+    assert seen.suspect.module == BLOCK.format(1)
+    assert seen.suspect.remark.endswith(f"its value of {BLOCK.format(1)}.mlp.fc2")
+    assert seen.also == ()
+
+
+def test_what_changes_the_result_at_the_very_end_is_seen(files: Files, explain: Explain, tmp_path: Path) -> None:
+    """The unchanged embedding is still in the file; it is not what the file gives."""
+    path = Path(files["onnx"].path)
+    scale_result(path, tmp_path / path.name, -1.0)
+
+    seen = explain(dataclasses.replace(files["onnx"], path=str(tmp_path / path.name)))
+
+    assert seen.suspect is not None
+    assert seen.crossed == seen.suspect == seen.layers[-1]
+    assert "embedding" in seen.suspect.remark
 
 
 def test_a_wrong_transpose_is_named_before_what_reads_it(files: Files, explain: Explain, tmp_path: Path) -> None:

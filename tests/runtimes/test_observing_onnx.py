@@ -142,6 +142,38 @@ def test_constants_shapes_and_inner_graphs_are_no_values_of_their_own(tmp_path: 
     assert seen["embedding"].value.tolist() == [[-3.0, -8.0]]
 
 
+def test_nodes_in_any_order_are_shown_in_order_of_execution(files: Kinds, tiny_inputs: Inputs, tmp_path: Path) -> None:
+    """Tools append what they add at the end; ONNX Runtime sorts nodes before it runs them."""
+    model = load_model(Path(files["image"].path))
+    model.graph.node.sort(key=lambda node: node.name)
+    shuffled = tmp_path / "image_fp32.onnx"
+    shuffled.write_bytes(model.SerializeToString())
+    arrays = _sample(files["image"], tiny_inputs)
+    expected = _observed(files["image"], arrays)
+
+    seen = _observed(replace(files["image"], path=str(shuffled)), arrays)
+
+    assert {one.name for one in seen} == {one.name for one in expected}
+    shown = {"image"}
+    for one in seen:
+        assert shown.issuperset(one.inputs)
+        shown.add(one.name)
+
+
+def test_a_file_optimised_for_one_machine_is_refused(files: Kinds, tmp_path: Path) -> None:
+    """Its values lie in blocks of channels, which would look like a fault of every convolution."""
+    model = load_model(Path(files["image"].path))
+    next(node for node in model.graph.node if node.op_type == "Conv").domain = "com.microsoft.nchwc"
+    optimised = tmp_path / "image_fp32.onnx"
+    optimised.write_bytes(model.SerializeToString())
+
+    with (
+        pytest.raises(ConversionError, match="optimised it for one machine"),
+        onnx.open_observer(replace(files["image"], path=str(optimised)), threads=1),
+    ):
+        pass
+
+
 def test_it_says_how_it_ran_the_file(files: Kinds) -> None:
     """Without optimisations, which is not how the file runs otherwise."""
     with onnx.open_observer(files["image"], threads=1) as observer:
