@@ -117,16 +117,12 @@ def skip_sum(path: Path, target: Path, name: str) -> Path:
 
 def scale_result(path: Path, target: Path, factor: float) -> Path:
     """A copy of a float32 .onnx file that gives its result multiplied by `factor`."""
-    import onnx
+    return _result_through(path, target, "Mul", np.array(factor, np.float32))
 
-    model = load_model(path)
-    result = model.graph.output[0].name
-    node = next(node for node in model.graph.node if result in node.output)
-    node.output[0] = "right"
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), "wrong"))
-    model.graph.node.append(onnx.helper.make_node("Mul", ["right", "wrong"], [result]))
-    onnx.save(model, target)
-    return target
+
+def cut_result(path: Path, target: Path, count: int) -> Path:
+    """A copy of an .onnx file that gives the first `count` numbers of its (1, d) result."""
+    return _result_through(path, target, "Gather", np.arange(count), axis=1)
 
 
 def break_transpose(path: Path, target: Path, name: str, axes: list[int]) -> Path:
@@ -137,6 +133,20 @@ def break_transpose(path: Path, target: Path, name: str, axes: list[int]) -> Pat
     node = next(node for node in model.graph.node if name in node.output)
     assert node.op_type == "Transpose"
     node.attribute[0].CopyFrom(onnx.helper.make_attribute("perm", axes))
+    onnx.save(model, target)
+    return target
+
+
+def _result_through(path: Path, target: Path, kind: str, operand: Array, **attributes: int) -> Path:
+    import onnx
+
+    model = load_model(path)
+    result = model.graph.output[0]
+    node = next(node for node in model.graph.node if result.name in node.output)
+    node.output[0] = "right"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(operand, "wrong"))
+    model.graph.node.append(onnx.helper.make_node(kind, ["right", "wrong"], [result.name], **attributes))
+    result.type.tensor_type.ClearField("shape")
     onnx.save(model, target)
     return target
 

@@ -26,7 +26,7 @@ from converter.parity.alignment import Pair, align
 from converter.parity.axes import Axes, exchanged, find_axes, laid_out
 from converter.parity.energies import Energies, count_nonfinite, energies_of
 from converter.parity.sketches import Sketch, Sketcher, distances, moments
-from converter.parity.wiring import rewired, stand_ins
+from converter.parity.wiring import StandIn, apart, heals, rewired, stand_ins
 from converter.records import TensorSpec
 from converter.runtimes import Arrays, Observed, Observer
 
@@ -95,14 +95,18 @@ def measure(
     `centre` is the mean of the reference's embeddings, (d,).
 
     Raises:
-        ParityError: no value of the file could be matched with one of the reference.
+        ParityError: no value of the file could be matched with the reference's last one.
     """
     count = len(next(iter(inputs.values())))
     seen = _Seen.of(candidate, inputs, 0)
     said(f"sample 1 of {count}: the file computes {len(seen.sketches)} values")
     ours, pairs = _aligned(reference, seen, inputs)
-    if not pairs:
-        message = f"none of the file's {len(seen.sketches)} values answers to one of the reference's {len(ours)}"
+    if not pairs or pairs[-1].reference != len(ours) - 1:
+        shape = f"embedding of {ours[-1].size} numbers" if ours else "result"
+        message = (
+            f"none of the file's {len(seen.sketches)} values answers to the reference's {shape} "
+            f"({len(pairs)} of its {len(ours)} values are matched): another model's file?"
+        )
         raise ParityError(message)
     said(f"{len(pairs)} of the reference's {len(ours)} values matched")
     compared = _Compared(pairs={ours[pair.reference].name: pair for pair in pairs}, theirs=seen.sketches, centre=centre)
@@ -174,15 +178,17 @@ def _aligned(reference: Side[Steered], seen: _Seen, inputs: Arrays) -> tuple[lis
 
 
 def _rewired(reference: Side[Steered], arrays: Arrays, ours: Sequence[Sketch], seen: _Seen) -> list[Pair]:
-    """Step 4, which takes two more runs of the reference where there is something to try."""
+    """Step 4; the reference runs again only where there is something to try."""
     pairs = align(ours, seen.sketches)
     tried = stand_ins(ours, seen.sketches, pairs)
     matched = {ours[pair.reference].name: seen.values[seen.sketches[pair.candidate].name] for pair in pairs}
-    others = {ours[one.reference].name: seen.values[seen.sketches[one.candidate].name] for one in tried}
-    without, instead = ({}, {}) if not tried else (
-        _noise(reference, arrays, matched), _noise(reference, arrays, matched | others)
-    )  # fmt: skip
-    return rewired(ours, seen.sketches, pairs, tried, (without, instead))
+    without = _noise(reference, arrays, matched) if tried else {}
+    healing: list[StandIn] = []
+    for group in apart(tried):
+        others = {ours[one.reference].name: seen.values[seen.sketches[one.candidate].name] for one in group}
+        instead = _noise(reference, arrays, matched | others)
+        healing += [one for one in group if heals(one, ours, without, instead)]
+    return rewired(ours, seen.sketches, pairs, healing)
 
 
 def _noise(reference: Side[Steered], arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]:

@@ -45,14 +45,17 @@ def bound_of(tolerances: Sequence[Tolerance], precision: Precision) -> tuple[flo
     return DEFAULT_BOUND_DB[precision], f"what {precision} rows are held to"
 
 
-def floor_of(precision: Precision, layer: Sketch, file: Sequence[Sketch]) -> float:
+def floor_of(precision: Precision, layer: Sketch, file: Sequence[Sketch], *, stands_in: bool = False) -> float:
     """What a healthy layer of that file keeps at least.
 
     Of an INT8 file only what computes with integers is held to INT8. A file that brings no value to integers leaves
-    that to the kernels of layers with weights.
+    that to the kernels of layers with weights. A value that stands in the place of another (`converter.parity.wiring`)
+    is held to float: what it lacks is not rounding.
     """
     if precision != "int8":
         return OWN_FLOOR_DB[precision]
+    if stands_in:
+        return OWN_FLOOR_DB["fp16"]
     has_weights = layer.family in WEIGHTED and bool(layer.constants)
     if layer.rounded or (has_weights and not any(one.rounded for one in file)):
         return OWN_FLOOR_DB["int8"]

@@ -56,10 +56,13 @@ def find_folder(path: Path) -> Path:
     """The folder at or above the file that holds a manifest.
 
     Raises:
-        UsageError: there is no such file, or no manifest above it.
+        UsageError: there is no such file, or no manifest above it, or it is an export's folder itself.
     """
     if not path.exists():
         message = f"{path}: no such file"
+        raise UsageError(message)
+    if (path / MANIFEST).is_file():
+        message = f"{path} is a whole export; explain looks into one file of it, such as {path}/onnx/image_fp32.onnx"
         raise UsageError(message)
     for folder in path.resolve().parents:
         if (folder / MANIFEST).is_file():
@@ -156,6 +159,9 @@ def _most_similar(path: Path, manifest: Manifest, tower: Tower | None) -> Manife
     ending = max((one for one in endings if path.name.endswith(f".{one}")), key=len, default="")
     if not ending:
         known = ", .".join(sorted(endings))
+        if path.is_dir():
+            message = f"{path} is a folder; explain looks into one file (.{known})"
+            raise UsageError(message)
         message = (
             f"{path}: the manifest lists no {path.suffix or 'such'} file, only .{known}; rename the copy like these"
         )

@@ -27,6 +27,7 @@ from tests.breaking import (
     break_scale,
     break_transpose,
     break_weight,
+    cut_result,
     noisy,
     quantized_values,
     scale_result,
@@ -252,6 +253,15 @@ def test_another_towers_file_is_refused(files: Files, tiny_parents: dict[Tower, 
     """It takes what the samples do not have."""
     with pytest.raises(ParityError, match="the file takes 'image', the samples are tokens"):
         _explained(files["onnx"], tiny_parents["text"], tiny_inputs["text"])
+
+
+def test_another_models_file_is_refused(files: Files, explain: Explain, tmp_path: Path) -> None:
+    """A few values may look alike; without the embedding among them there is no saying that the file holds."""
+    path = Path(files["onnx"].path)
+    cut_result(path, tmp_path / path.name, 3)
+
+    with pytest.raises(ParityError, match=r"answers to the reference's embedding of \d+ numbers .*another model's"):
+        explain(dataclasses.replace(files["onnx"], path=str(tmp_path / path.name)))
 
 
 def test_the_bound_comes_from_the_rows_tolerance() -> None:

@@ -80,6 +80,14 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
         find_folder(tmp_path / "image_fp32.onnx")
 
 
+def test_folders_are_no_files(export: Path) -> None:
+    """Neither the export nor a folder in it; a package of Core ML is a folder too, and a file to people."""
+    with pytest.raises(UsageError, match="is a whole export; explain looks into one file of it"):
+        find_folder(export)
+    with pytest.raises(UsageError, match="is a folder; explain looks into one file"):
+        choose(export / "onnx", export, read_manifest(export), None)
+
+
 @pytest.mark.parametrize(
     ("name", "tower", "message"),
     [
