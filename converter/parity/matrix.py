@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from converter.agreement import RankAgreement, Side, TowerPair, ZeroShotPair, ZeroShotSide
 from converter.errors import ParityError
+from converter.parity.scores import Gallery, gallery, others, scores_of
 from converter.parity.tau import kendall_taus
 
 Rows = npt.NDArray[Any]
@@ -29,15 +30,6 @@ class Ranked:
     best_scores: Rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """(n, d) embeddings in float64, and their different rows: `rows` are `different[places]`."""
-
-    rows: Rows
-    different: Rows
-    places: npt.NDArray[np.intp]
-
-
 def tower_pairs(sides: Sequence[Side], rows: Mapping[str, Rows], names: Sequence[str], k: int) -> tuple[TowerPair, ...]:
     """Every pair of sides, given each side's (n, d) unit-length embeddings of the same samples, in order.
 
@@ -45,7 +37,7 @@ def tower_pairs(sides: Sequence[Side], rows: Mapping[str, Rows], names: Sequence
         ParityError: shapes differ, or there are too few samples for k results each.
     """
     galleries = {side.name: gallery(_checked(side.name, rows[side.name], rows[sides[0].name], k)) for side in sides}
-    ranked = {name: rank(_others(scores_of(one.rows, one)), k) for name, one in galleries.items()}
+    ranked = {name: rank(others(scores_of(one.rows, one)), k) for name, one in galleries.items()}
     taus = kendall_taus([ranked[side.name].scores for side in sides])
     return tuple(
         _tower_pair(one, other, galleries, ranked, names, taus[i, j])
@@ -82,22 +74,6 @@ def right_shares(scores: Rows, right: npt.NDArray[np.bool_]) -> tuple[float | No
     Only images and captions that have a right match count; None where there is none.
     """
     return _right_share(scores, right), _right_share(scores.T, right.T)
-
-
-def gallery(rows: Rows) -> Gallery:
-    """Embeddings made ready to be searched; values that are not finite become 0."""
-    clean = finite(rows)
-    different, places = np.unique(clean, axis=0, return_inverse=True)
-    return Gallery(rows=clean, different=different, places=places.ravel())
-
-
-def scores_of(queries: Rows, searched: Gallery) -> Rows:
-    """(queries, gallery) dot products; equal rows of the gallery have equal scores to the last bit.
-
-    A matrix product may sum the same numbers in another order at another place, which would order what is equal.
-    """
-    scores: Rows = (queries @ searched.different.T)[:, searched.places]
-    return scores
 
 
 def rank(scores: Rows, k: int) -> Ranked:
@@ -159,11 +135,6 @@ def centred_cosines(one: Rows, other: Rows) -> Rows:
     return bounded
 
 
-def finite(rows: Rows) -> Rows:
-    """In float64, with 0 for what is not a finite number."""
-    return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
 def softmax(logits: Rows) -> Rows:
     """Along each row."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -195,7 +166,7 @@ def _tower_pair(
 
 def _mixed(owner: Ranked, scores: Rows, tie_margin: float) -> float:
     """How much of its own k best the gallery's owner is given when another side asks."""
-    asked = rank(_others(scores), owner.best.shape[1])
+    asked = rank(others(scores), owner.best.shape[1])
     return float(found(owner, asked.best, tie_margin).mean())
 
 
@@ -204,13 +175,6 @@ def _checked(name: str, rows: Rows, first: Rows, k: int) -> Rows:
         message = f"{name}: equal shapes and at least {k + 2} samples are needed, got {rows.shape}, {first.shape}"
         raise ParityError(message)
     return rows
-
-
-def _others(full: Rows) -> Rows:
-    """(n, n-1) scores of each row with all others, in order: no sample is found by itself."""
-    n = len(full)
-    others: Rows = full[~np.eye(n, dtype=bool)].reshape(n, n - 1)
-    return others
 
 
 def _margin(one: Side | ZeroShotSide, other: Side | ZeroShotSide) -> float:

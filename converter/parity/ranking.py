@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from converter.errors import ParityError
 from converter.parity.intervals import groups_of, intervals, share_interval
+from converter.parity.scores import gallery, others, scores_of
+from converter.parity.tau import query_taus
 from converter.records import RankingParity
 
 Rows = npt.NDArray[Any]
@@ -36,7 +38,7 @@ def compare_rankings(
         raise ParityError(message)
     ref, cand = _scores(reference), _scores(candidate)
     top1, top_k = (_agreement(ref, cand, first, tie_margin) for first in (1, k))
-    tau = np.array([_kendall_tau(a, b) for a, b in zip(ref, cand, strict=True)])
+    tau = query_taus(ref, cand)
     groups = groups_of(names, len(ref))
     count = int(groups.max()) + 1
     in_top1, in_top_k, in_tau = intervals(np.stack([top1, top_k, tau]), groups)
@@ -57,17 +59,9 @@ def compare_rankings(
 
 
 def _scores(rows: Rows) -> Rows:
-    """(n, n-1) dot products of each row with all others, in order; equal rows have equal scores to the last bit.
-
-    A matrix product may sum the same numbers in another order at another place, so each different row is multiplied
-    once.
-    """
-    finite = np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    different, places = np.unique(finite, axis=0, return_inverse=True)
-    full = (different @ different.T)[np.ix_(places.ravel(), places.ravel())]
-    n = len(full)
-    others: Rows = full[~np.eye(n, dtype=bool)].reshape(n, n - 1)
-    return others
+    """(n, n-1) dot products of each row with all others, in order."""
+    searched = gallery(rows)
+    return others(scores_of(searched.rows, searched))
 
 
 def _agreement(ref: Rows, cand: Rows, k: int, margin: float) -> Rows:
@@ -84,18 +78,3 @@ def _agreement(ref: Rows, cand: Rows, k: int, margin: float) -> Rows:
 def _kth_best(scores: Rows, k: int) -> Rows:
     """(n, 1)."""
     return np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
-
-
-def _kendall_tau(one: Rows, other: Rows) -> float:
-    """Kendall's tau-b of two score lists; 1 when both are constant, 0 when one is."""
-    a, b = _order(one), _order(other)
-    norm = np.sqrt(float(np.count_nonzero(a)) * float(np.count_nonzero(b)))
-    if norm == 0.0:
-        return float(np.array_equal(a, b))
-    return float((a * b).sum(dtype=np.int64) / norm)
-
-
-def _order(scores: Rows) -> npt.NDArray[np.int8]:
-    """For each ordered pair, 1 where the first score is higher, -1 where it is lower, 0 for a tie."""
-    pairs = scores[:, None], scores[None, :]
-    return np.greater(*pairs).view(np.int8) - np.less(*pairs).view(np.int8)

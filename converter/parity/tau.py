@@ -1,4 +1,4 @@
-"""Kendall's tau-b between all sides at once, counted in packed bits.
+"""Kendall's tau-b between two sides or all at once, counted in packed bits.
 
 105 pairs of sides with 291 rankings of 290 items each hold over a thousand million pairs of items: a bit each.
 """
@@ -33,6 +33,16 @@ def kendall_taus(scores: Sequence[Rows]) -> Rows:
                 total[i, j] += _taus(greater[i], greater[j], less[j]).sum()
     mean: Rows = (total + np.triu(total, 1).T) / queries
     return mean
+
+
+def query_taus(one: Rows, other: Rows) -> Rows:
+    """(queries,) Kendall's tau-b of two sides' (queries, gallery) scores; constant ones as above."""
+    step = max(1, CHUNK_BYTES // one.shape[1] ** 2)
+    parts = []
+    for start in range(0, len(one), step):
+        (greater, _), (other_greater, other_less) = (_packed(side[start : start + step]) for side in (one, other))
+        parts.append(_taus(greater, other_greater, other_less))
+    return np.concatenate(parts)
 
 
 def _packed(scores: Rows) -> tuple[Words, Words]:

@@ -23,7 +23,8 @@ from converter.errors import UsageError
 from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference
 from converter.models.samples import load_names, stress_count
 from converter.models.scenes import FULL_PHRASINGS, caption, parity_scenes
-from converter.parity.matrix import finite, gallery, right_shares, scores_of, tower_pairs, zero_shot_pairs
+from converter.parity.matrix import right_shares, tower_pairs, zero_shot_pairs
+from converter.parity.scores import finite, gallery, scores_of
 from converter.pipeline.prove import TOP_K, load_embeddings
 from converter.pipeline.verify import VerifySettings, kept, verify
 from converter.records import TOWERS, StageResult, Tower
