@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from converter.records import TOWERS, Artifact, Recipe, TensorSpec, Tower
 from converter.torchscript_file import deprecation_known
 from tests.tiny import TINY_EMBED_DIM, TINY_IMAGE_SIZE, tiny_clip
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+hypothesis.settings.load_profile(
+    "repeatable"
+)  # the same examples everywhere; --hypothesis-seed=random looks for others
 
 CONTEXT_LENGTH = 77
 END_TOKEN = 49407

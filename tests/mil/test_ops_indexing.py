@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -270,8 +270,13 @@ def test_a_slice_is_that_of_python(case: tuple[Array, dict[str, Array], tuple[An
 @quick
 @given(case=slices())
 def test_a_slice_is_that_of_coremltools(case: tuple[Array, dict[str, Array], tuple[Any, ...]]) -> None:
-    """Where an axis is left; a value without axes is a matter of types there."""
+    """Where an axis is left; a value without axes is a matter of types there.
+
+    Python's end before the first item of a backward slice is none of coremltools': it adds the size to it once, and
+    takes the -1 that comes out for the last item.
+    """
     x, arguments, _ = case
+    assume(not ((arguments["stride"] < 0) & (arguments["end"] < -np.array(x.shape))).any())
     if arguments["squeeze_mask"].all():
         arguments = {**arguments, "squeeze_mask": np.zeros_like(arguments["squeeze_mask"])}
         arguments |= {"begin_mask": ~arguments["squeeze_mask"], "end_mask": ~arguments["squeeze_mask"]}
