@@ -16,7 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-FLOAT16_MAX = 65504.0
 INTEGER_BITS: Mapping[str, tuple[int, bool]] = {
     "INT4": (4, True), "INT8": (8, True), "INT16": (16, True), "INT32": (32, True),
     "UINT1": (1, False), "UINT2": (2, False), "UINT3": (3, False), "UINT4": (4, False), "UINT6": (6, False),

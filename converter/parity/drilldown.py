@@ -24,6 +24,7 @@ import numpy.typing as npt
 from converter.errors import ParityError
 from converter.parity.alignment import Pair, align
 from converter.parity.axes import Axes, exchanged, find_axes, laid_out
+from converter.parity.compare import one_sample
 from converter.parity.energies import Energies, count_nonfinite, energies_of
 from converter.parity.sketches import Sketch, Sketcher, distances, moments
 from converter.parity.wiring import StandIn, apart, heals, rewired, stand_ins
@@ -125,21 +126,17 @@ def measure(
     )  # fmt: skip
 
 
-def fed(specs: Iterable[TensorSpec], inputs: Arrays, sample: int) -> dict[str, Array]:
+def fed(specs: Sequence[TensorSpec], inputs: Arrays, sample: int) -> dict[str, Array]:
     """One sample as the artifact takes it.
 
     Raises:
         ParityError: the samples lack an input that the artifact declares.
     """
-    arrays = {}
-    for spec in specs:
-        if spec.name not in inputs:
-            message = f"the file takes '{spec.name}', the samples are {', '.join(inputs)}: the other tower's file?"
-            raise ParityError(message)
-        row = inputs[spec.name][sample : sample + 1]
-        moved = row.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else row
-        arrays[spec.name] = np.ascontiguousarray(moved, dtype=np.dtype(spec.dtype))
-    return arrays
+    missing = next((spec.name for spec in specs if spec.name not in inputs), None)
+    if missing is not None:
+        message = f"the file takes '{missing}', the samples are {', '.join(inputs)}: the other tower's file?"
+        raise ParityError(message)
+    return one_sample(inputs, sample, specs)
 
 
 @dataclass(frozen=True, kw_only=True)

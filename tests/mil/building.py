@@ -83,6 +83,15 @@ def through_file(cases: Iterable[Case], target: str = NEWEST) -> dict[str, list[
     return {case.name: [next(results) for _ in range(count)] for case, count in zip(cases, counts, strict=True)}
 
 
+def in_both(cases: Iterable[Case]) -> dict[str, dict[str, list[Array]]]:
+    """What `through_file` gives for the cases in float32, and for their float16 twins, by element type."""
+    cases = list(cases)
+    return {
+        "float32": through_file(cases),
+        "float16": through_file([in_float16(case) for case in cases], "iOS17"),
+    }
+
+
 def executed(build: Build, inputs: Mapping[str, Array], target: str = NEWEST) -> list[Array]:
     """What the program gives when it is saved, read back and interpreted, in the order that `build` gives."""
     program = reloaded(build, inputs, target)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from converter.mil.ops import shapes
-from tests.mil.building import Array, Case, agree, computed, in_float16, inferred, one_op, through_file
+from tests.mil.building import Array, Case, agree, computed, in_both, inferred, one_op
 
 pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")
 
@@ -82,10 +82,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def from_file() -> dict[str, dict[str, list[Array]]]:
     """What the programs of all cases give."""
-    return {
-        "float32": through_file(CASES),
-        "float16": through_file([in_float16(case) for case in CASES], "iOS17"),
-    }
+    return in_both(CASES)
 
 
 def test_every_operation_of_the_group_has_a_case() -> None:
