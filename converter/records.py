@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 Tower = Literal["image", "text"]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int6", "int4"]
 Action = Literal["run", "verify", "reuse", "blocked"]
 Status = Literal["PASSED", "FAILED", "ERROR", "BLOCKED"]
 WeightsKind = Literal["file", "hub", "bundled", "seeded"]
@@ -103,7 +103,21 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How numbers are stored and computed. `sample_set` names the calibration data, None where none is needed."""
+    """How numbers are stored and computed: one vocabulary for all formats (`converter/quantization/recipes.py`).
+
+    `weight_bits` alone: weights are unpacked, arithmetic stays float. With `activation_bits` layers compute in
+    integers: by each activation's own range as it comes (dynamic) where there is no `sample_set`, by ranges fixed on
+    that calibration data (static) where there is one. `samples` is how many calibration samples are taken, 0 as many
+    as it takes until their ranges stand still. `ranges` says how a range is derived from what was seen, `percentile`
+    belongs to that choice. `weight_coding` is `linear` (a scale a channel) or `palette` (a table of shared values).
+
+    What makes up for rounding, each equal in float: `equalize` evens out channels between neighbouring layers,
+    `smooth` moves that share of an activation's spread into the weights (SmoothQuant's alpha; 0 none), `round_weights`
+    chooses rounded weights by the layer's output on calibration data (`gptq`) instead of one by one (`nearest`),
+    `correct_bias` takes the mean error of a layer's output out of its bias.
+
+    `float_layers` names layers that stay in float: names such as trunk.0.blocks.1.mlp.fc1, with * and ?.
+    """
 
     name: str
     summary: str
@@ -111,8 +125,16 @@ class Recipe:
     weight_bits: int
     activation_bits: int | None = None
     granularity: Literal["tensor", "channel"] = "channel"
+    weight_coding: Literal["linear", "palette"] = "linear"
     sample_set: str | None = None
     samples: int = 0
+    ranges: Literal["min_max", "percentile", "entropy", "mse"] = "min_max"
+    percentile: float = 99.99
+    equalize: bool = False
+    smooth: float = 0.0
+    round_weights: Literal["nearest", "gptq"] = "nearest"
+    correct_bias: bool = False
+    float_layers: tuple[str, ...] = ()
     calibration_path: str | None = None
 
 

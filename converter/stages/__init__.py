@@ -3,6 +3,9 @@
 A stage is a module `to_<format>.py` with the names of `Stage` below. It is found by its file name, or, from another
 package, through the entry-point group `mcconvert.stages`. A stage only converts: the pipeline checks `ACCEPTS`,
 hashes the result, compares declared with actual tensors and judges parity. Heavy imports live inside functions.
+
+A stage that applies recipes also has `unsupported(recipe: Recipe) -> str`: why its format cannot do what the recipe
+asks, in one sentence, or an empty string where it can. It is cheap: lists and plans ask it without converting.
 """
 
 from __future__ import annotations
