@@ -12,7 +12,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,9 +50,18 @@ format: $(READY)  ## mend what ruff can mend
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy converter
 
-bench: $(READY)  ## export time and memory beside the bare library calls; Core ML off a Mac beside PyTorch
+bench: $(READY)  ## INT8, export time and memory beside the bare library calls; Core ML off a Mac beside PyTorch
+	$(BIN)/python -m converter.bench.int8
 	$(BIN)/python -m converter.bench.coreml --folder '$(OUT)/mobileclip_s1'
 	$(BIN)/python -m converter.bench.export $(ARGS)
+
+int8-page: $(READY)  ## measure INT8 files of the S1 towers beside plain library calls, into docs/int8.md
+	$(BIN)/python -m converter.bench.int8 --page docs/int8.md --json '$(OUT)/int8.json' $(ARGS)
+
+nano-accuracy: $(READY)  ## what each file of mobileclip_nano still knows, into docs/nano.md
+	@$(BIN)/mcconvert --model mobileclip_nano --target all --out '$(OUT)' $(ARGS) || test $$? -eq 6
+	@$(BIN)/mcconvert verify '$(OUT)/mobileclip_nano' --task --jobs 2 --json > '$(OUT)/mobileclip_nano/task.json' || test $$? -eq 6
+	@$(BIN)/python -m converter.report.task '$(OUT)/mobileclip_nano/task.json' docs/nano.md
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@scripts/setup.sh lock

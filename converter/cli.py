@@ -18,6 +18,8 @@ import click
 
 from converter import __version__
 from converter.cli_explain import explain
+from converter.cli_quantize import quantize
+from converter.cli_quantize_file import quantize_file_command
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
@@ -38,6 +40,7 @@ Examples:
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
   mcconvert verify artifacts/mobileclip_s1 --matrix      do the files agree with each other?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
+  mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
 """
 
@@ -49,8 +52,8 @@ REQUEST_OPTIONS = [
                  help="Format to write: torchscript, onnx, tflite, coreml or all. Repeat for several.  "
                       "[default: what the pipeline names]"),
     click.option("-q", "--quant", "quants", multiple=True, metavar="NAME", shell_complete=complete_quants,
-                 help="Precision to write: fp32, fp16, int8, a recipe such as static_w8a8, or all. Repeat for several."
-                      "  [default: what the pipeline names]"),
+                 help="Precision to write: fp32, fp16, int8, a recipe such as static_w8a8 or the YAML file of one, or "
+                      "all. Repeat for several.  [default: what the pipeline names]"),
     click.option("--tower", type=click.Choice([*TOWERS, "both"]), default=None,
                  help="One tower only: an app that stores text embeddings needs no text tower.  [default: both]"),
     click.option("--input", type=click.Choice(["tensor", "image"]), default=None,
@@ -67,8 +70,14 @@ REQUEST_OPTIONS = [
                  show_default=True, help="Folder for what is made; each model gets a folder in it."),
     click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
                  help="Folder of your own photographs to judge the image tower on, instead of the built-in ones."),
-    click.option("--calibration-images", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
-                 help="Folder of photographs to calibrate INT8 with; none may be among --images."),
+    click.option("--calibration", "--calibration-images", "calibration_images", metavar="PATH", default=None,
+                 type=click.Path(exists=True, path_type=Path),
+                 help="Photographs to calibrate INT8 with: a folder, a .zip or .tar, uint8 pixels in .npy or .npz, or "
+                      "parquet; none may be among --images.  [default: built-in photographs]"),
+    click.option("--calibration-captions", metavar="FILE", default=None,
+                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                 help="Captions to calibrate INT8 with: .txt, .json, .jsonl, .csv, .tsv, or an archive of .txt.  "
+                      "[default: built-in captions]"),
     click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None,
                  help="Steps side by side. Each takes up to 2 threads and a few GiB.  [default: 1]"),
     click.option("-f", "--force", is_flag=True, help="Run every step again, whatever the cache holds."),
@@ -213,6 +222,8 @@ cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(verify)
 cli.add_command(explain)
+cli.add_command(quantize)
+cli.add_command(quantize_file_command)
 
 
 def main() -> NoReturn:

@@ -28,11 +28,26 @@ def complete_targets(context: click.Context, parameter: click.Parameter, incompl
 
 
 def complete_quants(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Precisions, recipes and row names, and all."""
+    """Precisions, recipes and row names, and all; a path completes to recipe files."""
     from converter.config import load_config
     from converter.pipeline.steps import quant_names
 
+    if _is_path(incomplete):
+        return [CompletionItem(incomplete, type="file")]
     return _items(lambda: ((name, "") for name in ["all", *quant_names(load_config())]), incomplete)
+
+
+def complete_recipes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Recipes that ship, with what they do; a path completes to recipe files."""
+    from converter.config import load_config
+
+    if _is_path(incomplete):
+        return [CompletionItem(incomplete, type="file")]
+    return _items(lambda: ((name, recipe.summary) for name, recipe in load_config().recipes.items()), incomplete)
+
+
+def _is_path(incomplete: str) -> bool:
+    return "/" in incomplete or incomplete.startswith((".", "~"))
 
 
 def _items(names: Callable[[], Iterable[tuple[str, str]]], incomplete: str) -> list[CompletionItem]:

@@ -15,6 +15,7 @@ import yaml
 
 from converter.errors import ConfigError, UsageError, nearest
 from converter.parsing import parse
+from converter.recipe_files import take_recipe_files
 from converter.records import TOWERS, InputKind, Limits, ModelSpec, Precision, Recipe, Tolerance, Tower
 
 DEFAULT_PIPELINE = "export-all"
@@ -122,10 +123,12 @@ def load_config(
     settings: Sequence[str] = (),
     extra_targets: Mapping[str, Path] | None = None,
     check_options: OptionsCheck | None = None,
+    recipe_files: Iterable[str] = (),
 ) -> Config:
     """Read the pipeline (default export-all), the targets and recipes, then lay `settings` (`a.b=value`) over them.
 
     `check_options(stage, options, breadcrumb)` gives the mistakes in a row's options; the stages know them.
+    `recipe_files` are recipes beside those that ship; a row may name such a file too.
 
     Raises:
         ConfigError: anything is missing, unknown or of the wrong kind; all mistakes are listed.
@@ -140,6 +143,7 @@ def load_config(
     mistakes: list[str] = []
     for setting in settings:
         _apply_setting(tree, setting, mistakes)
+    take_recipe_files(tree, recipe_files, read_yaml, mistakes)
     config = parse(Config, tree, "", mistakes)
     _check_references(tree, mistakes)
     if check_options is not None:

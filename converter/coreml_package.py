@@ -18,6 +18,8 @@ TARGETS = {"iOS16": (7, "CoreML6"), "iOS17": (8, "CoreML7"), "iOS18": (9, "CoreM
 """Deployment targets: (specification version, set of operations), as Core ML's specification pairs them."""
 TARGET_KEY, TOWER_KEY, PRECISION_KEY = "mcconvert.deployment_target", "mcconvert.tower", "mcconvert.precision"
 """Names under which a package says what it was made as."""
+ROUNDING_KEY = "mcconvert.rounding"
+"""How int8 weights were rounded: `nearest` one by one, or `gptq` by what their layer computes."""
 IMAGE_LAYOUT = "RGB image"
 """Layout of an input of Core ML's own image type, whose channels are in this order."""
 CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"

@@ -22,6 +22,8 @@ InputKind = Literal["tensor", "image"]
 Interval = tuple[float, float]
 
 TOWERS: tuple[Tower, ...] = ("image", "text")
+CAUTION = "caution: "
+"""How a note begins that belongs beside the verdict, where it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +108,17 @@ class Recipe:
     """How numbers are stored and computed: one vocabulary for all formats (`converter/quantization/recipes.py`).
 
     `weight_bits` alone: weights are unpacked, arithmetic stays float. With `activation_bits` layers compute in
-    integers: by each activation's own range as it comes (dynamic) where there is no `sample_set`, by ranges fixed on
-    that calibration data (static) where there is one. `samples` is how many calibration samples are taken, 0 as many
+    integers: by each activation's own range as it comes with `ranges: dynamic` or without a `sample_set`, else by
+    ranges fixed on that calibration data (static). `samples` is how many calibration samples are taken, 0 as many
     as it takes until their ranges stand still. `ranges` says how a range is derived from what was seen, `percentile`
     belongs to that choice. `weight_coding` is `linear` (a scale a channel) or `palette` (a table of shared values).
 
-    What makes up for rounding, each equal in float: `equalize` evens out channels between neighbouring layers,
-    `smooth` moves that share of an activation's spread into the weights (SmoothQuant's alpha; 0 none), `round_weights`
-    chooses rounded weights by the layer's output on calibration data (`gptq`) instead of one by one (`nearest`),
-    `correct_bias` takes the mean error of a layer's output out of its bias.
+    What makes up for rounding: `smooth` moves that share of the spread between an activation's channels into the
+    weights that read it (SmoothQuant's alpha; 0 none), `round_weights` chooses rounded weights by the layer's output on
+    calibration data (`gptq`) instead of one by one (`nearest`).
 
-    `float_layers` names layers that stay in float: names such as trunk.0.blocks.1.mlp.fc1, with * and ?.
+    `float_layers` names layers that stay in float: names such as trunk.0.blocks.1.mlp.fc1, with * and ?. So do, with
+    `float_stem`, those before the graph first branches: what rounding does there, every later layer amplifies.
     """
 
     name: str
@@ -128,12 +130,11 @@ class Recipe:
     weight_coding: Literal["linear", "palette"] = "linear"
     sample_set: str | None = None
     samples: int = 0
-    ranges: Literal["min_max", "percentile", "entropy", "mse"] = "min_max"
+    ranges: Literal["min_max", "percentile", "entropy", "mse", "dynamic"] = "min_max"
     percentile: float = 99.99
-    equalize: bool = False
     smooth: float = 0.0
     round_weights: Literal["nearest", "gptq"] = "nearest"
-    correct_bias: bool = False
+    float_stem: bool = False
     float_layers: tuple[str, ...] = ()
     calibration_path: str | None = None
 
@@ -207,6 +208,11 @@ class Artifact:
     size_bytes: int = 0
     parent_sha256: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What its notes say of the data that it was made from, for whoever reads the verdict."""
+        return tuple(note.removeprefix(CAUTION) for note in self.notes if note.startswith(CAUTION))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,12 @@ from converter.manifest import FileRef, ManifestReference, TokenizerFile
 from converter.models.catalog import find, why_no_text
 from converter.pipeline.cache import Cache, Entry
 from converter.pipeline.plan import Planner, check_dependencies, make_plan
-from converter.pipeline.plugins import extra_targets
+from converter.pipeline.plugins import extra_targets, unsupported
 from converter.pipeline.run import Finished, RunReport, RunSettings, Started, run_plan
-from converter.pipeline.steps import Selection, build_steps, option_mistakes, reference_id
+from converter.pipeline.steps import Selection, build_steps, option_mistakes, quant_names, reference_id
 from converter.pipeline.workspace import Workspace, workspace_of
 from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
+from converter.recipe_files import add_rows, is_recipe_file, recipe_name
 from converter.records import InputKind, ModelSpec, PlannedStep, Step, Tower, Weights
 
 
@@ -43,6 +44,7 @@ class Request:
     force: bool = False
     images: Path | None = None
     calibration_images: Path | None = None
+    calibration_captions: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,12 @@ def read_config(request: Request) -> Config:
 
     Raises:
         ConfigError: mistakes in YAML or in --set, all of them.
+        UsageError: no target can follow a recipe file of --quant.
     """
-    config = load_config(request.config, request.settings, extra_targets(), option_mistakes)
+    files = [name for name in request.quants if is_recipe_file(name)]
+    config = load_config(request.config, request.settings, extra_targets(), option_mistakes, files)
+    without_row = [name for name in request.quants if name in config.recipes and name not in quant_names(config)]
+    config = add_rows(config, [*files, *without_row], request.targets, unsupported)
     given = {
         "model": request.model, "weights": request.weights, "towers": request.towers, "input": request.input,
         "jobs": request.jobs,
@@ -83,13 +89,15 @@ def prepare(request: Request) -> Prepared:
     from converter.models.weights import resolve
 
     config = read_config(request)
-    for folder in (request.images, request.calibration_images):
-        _check_folder(folder)
+    _check_folder(request.images)
+    for source in (request.calibration_images, request.calibration_captions):
+        _check_source(source)
     spec = _with_input(find(config.model), config.input)
     left_out = why_no_text(spec) if "text" in config.towers else ""
     if left_out and "image" not in config.towers:
         raise UsageError(left_out)
-    selection = Selection(targets=request.targets, quants=request.quants, from_pipeline=request.config is not None)
+    quants = tuple(recipe_name(name) if is_recipe_file(name) else name for name in request.quants)
+    selection = Selection(targets=request.targets, quants=quants, from_pipeline=request.config is not None)
     extras = {name: target.extra for name, target in config.targets.items()}
     check_dependencies(build_steps(config, spec, selection, trained=True), extras)  # before weights are fetched
     weights = resolve(spec, config.weights)
@@ -99,6 +107,7 @@ def prepare(request: Request) -> Prepared:
         cache=Cache(workspace.cache_root), spec=spec, weights=weights, force=request.force,
         images=str(request.images.resolve()) if request.images else None,
         calibration_images=str(request.calibration_images.resolve()) if request.calibration_images else None,
+        calibration_captions=str(request.calibration_captions.resolve()) if request.calibration_captions else None,
     )  # fmt: skip
     return Prepared(
         config=config, spec=spec, weights=weights, steps=tuple(steps), planner=planner, workspace=workspace,
@@ -128,7 +137,7 @@ def export(prepared: Prepared, started: Started, finished: Finished) -> RunRepor
     workspace = prepared.workspace
     with workspace.locked():
         settings = RunSettings(
-            jobs=prepared.config.jobs, threads=_threads(prepared.config), logs=workspace.logs,
+            jobs=prepared.config.jobs, threads=threads_of(prepared.config), logs=workspace.logs,
             place=workspace.place, started=started, finished=finished,
         )  # fmt: skip
         report = run_plan(prepared.steps, prepared.planner, settings)
@@ -136,7 +145,7 @@ def export(prepared: Prepared, started: Started, finished: Finished) -> RunRepor
     return report
 
 
-def _threads(config: Config) -> int:
+def threads_of(config: Config) -> int:
     """Threads a step: no more in all than there are cores, for OpenMP threads that share one wait by spinning."""
     return max(1, min(config.threads, (os.cpu_count() or 1) // config.jobs))
 
@@ -144,6 +153,12 @@ def _threads(config: Config) -> int:
 def _check_folder(folder: Path | None) -> None:
     if folder is not None and not folder.is_dir():
         message = f"{folder}: not a folder of images"
+        raise UsageError(message)
+
+
+def _check_source(source: Path | None) -> None:
+    if source is not None and not source.exists():
+        message = f"{source}: nothing there to calibrate on"
         raise UsageError(message)
 
 

@@ -16,12 +16,12 @@ MAY_IMPORT = {
     "stages": {"rewrites", "quantization"},
     "mil": set(),
     "runtimes": {"mil"},
-    "quantization": set(),
+    "quantization": {"mil"},
     "parity": {"runtimes"},
     "pipeline": {"models", "rewrites", "stages", "runtimes", "quantization", "parity"},
     "publishing": set(),
     "report": set(),
-    "bench": {"publishing", "runtimes"},
+    "bench": {"models", "parity", "publishing", "report", "runtimes"},
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)

@@ -144,6 +144,20 @@ def test_clean_removes_only_what_is_ours(tmp_path: Path) -> None:
     assert stranger.exists()
 
 
+def test_clean_removes_stored_ranges_with_the_cache(tmp_path: Path) -> None:
+    """They are ours where the cache is; a stranger's file beside them stays."""
+    cache = tmp_path / "cache"
+    (cache / "ranges").mkdir(parents=True)
+    (cache / "ranges" / "0.json").write_text("{}")
+    (cache / ".mcconvert").write_text("")
+    (cache / "mine.txt").write_text("keep me")
+
+    code, _, _ = run("clean", "--yes", out=tmp_path)
+
+    assert code == 0
+    assert sorted(path.name for path in cache.iterdir()) == ["mine.txt"]
+
+
 @pytest.mark.parametrize("what", ["out", "cache"])
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -> None:
     """A file where a folder should be, for results or for the cache: one message with the path, no traceback."""
@@ -173,4 +187,28 @@ def test_image_folders_without_images_are_refused(tmp_path: Path, content: bytes
 
     assert code == 2, out + err
     assert ("a.jpg" if content else "photos") in out + err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("content", ["nothing", "one colour"])
+def test_calibration_data_that_sets_no_range_is_refused(tmp_path: Path, content: str) -> None:
+    """An archive without a picture, or of blank pages: exit code 2 and what to give instead."""
+    import zipfile
+
+    from PIL import Image
+
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.writestr("notes.txt", "no picture")
+        if content == "one colour":
+            for index in range(9):
+                Image.new("RGB", (32, 32), (index, 0, 0)).save(tmp_path / "page.png")
+                archive.write(tmp_path / "page.png", f"../{index}.png")
+
+    code, out, err = run(
+        "--model", "mobileclip_nano", "--calibration", str(tmp_path / "mine.zip"), "--tower", "image",
+        "--target", "torchscript", out=tmp_path,
+    )  # fmt: skip
+
+    assert code == 2, out + err
+    assert ("no image in" if content == "nothing" else "are of one colour each") in out + err
     assert "Traceback" not in out + err

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -36,8 +36,8 @@ _WHITE = (255, 255, 255, 255)
 _SIXTEEN_BITS = 65535
 
 
-def open_image(path: Path) -> Image:
-    """The picture in `path`: upright, RGB, loaded.
+def open_image(path: Path, content: BinaryIO | None = None) -> Image:
+    """The picture in `path`, or in `content`, which `path` then only names: upright, RGB, loaded.
 
     Raises:
         UsageError: the file is missing, empty, cut off, no picture, too large, or holds numbers of unknown scale.
@@ -45,7 +45,7 @@ def open_image(path: Path) -> Image:
     from PIL import Image
 
     try:
-        with _pillow_at_ease(), Image.open(path) as image:
+        with _pillow_at_ease(), Image.open(content or path) as image:
             _refuse_too_large(path, image)
             return _to_rgb(path, _upright(_loaded(image)))
     except UsageError:

@@ -42,23 +42,25 @@ def write_samples(
     path: Path,
     *,
     count: int | None = None,
-    images_dir: Path | None = None,
+    source: Path | None = None,
 ) -> int:
     """Write the set "parity" or "calibration" of one tower to `path`; returns how many samples it holds.
 
     After those of "parity", and not counted among them, come the stress samples.
     `count` takes the first so many (default: all of parity, 128 for calibration). `spec.samples` says which images and
-    captions are shipped for this model: photographs, or drawn scenes. `images_dir` replaces the shipped images by a
-    folder of your own; the text tower's captions stay.
+    captions are shipped for this model: photographs, or drawn scenes. `source` replaces them by your own: a folder of
+    images for the image tower's parity, what `calibration_images` and `read_captions` take for calibration.
 
     Raises:
-        UsageError: no set has that name, it holds fewer than `count`, or an image cannot be read.
+        UsageError: no set has that name, it holds fewer than `count`, or an image or a caption cannot be read.
+        MissingDependencyError: `source` is parquet, and pyarrow is not installed.
     """
     if name not in get_args(SampleSetKind.__value__):
         message = f"unknown sample set '{name}'; {nearest(name, get_args(SampleSetKind.__value__))}"
         raise UsageError(message)
-    wanted = CALIBRATION_SAMPLES if count is None and name == "calibration" and images_dir is None else count
-    arrays = _image_arrays(spec, name, wanted, images_dir) if tower == "image" else _text_arrays(spec, name, wanted)
+    wanted = CALIBRATION_SAMPLES if count is None and name == "calibration" and source is None else count
+    make_arrays = _image_arrays if tower == "image" else _text_arrays
+    arrays = make_arrays(spec, name, wanted, source)
     found = len(arrays["names"])
     if wanted is not None and found < wanted:
         message = f"the sample set '{name}' of the {tower} tower holds {found} samples, {wanted} were asked for"
@@ -89,6 +91,18 @@ def load_model_inputs(path: Path) -> dict[str, npt.NDArray[Any]]:
         ConversionError: as for `load_inputs`.
     """
     return _normalised(path, _read_npz(path))
+
+
+def load_stored(path: Path) -> npt.NDArray[Any]:
+    """Pixels or tokens as they are stored, stress samples too.
+
+    Raises:
+        ConversionError: as for `load_inputs`.
+    """
+    arrays = _read_npz(path)
+    if "tokens" in arrays:
+        return _expect(path, arrays, "tokens", 2, np.int32)
+    return _expect(path, arrays, "pixels", 4, np.uint8)
 
 
 def load_names(path: Path) -> list[str]:
@@ -140,29 +154,42 @@ def shared_samples(first: Path, second: Path) -> int:
     return len(_rows(first) & _rows(second))
 
 
-def _image_arrays(
-    spec: ModelSpec, name: str, count: int | None, images_dir: Path | None
-) -> dict[str, npt.NDArray[Any]]:
+def _image_arrays(spec: ModelSpec, name: str, count: int | None, source: Path | None) -> dict[str, npt.NDArray[Any]]:
     from converter.models.preprocessing import prepare
 
     names: list[str] = []
+    ranks: list[int] = []
 
     def images() -> Iterable[Image]:
-        for image_name, image in islice(_views(spec.samples, name, count, images_dir), count):
+        for rank, image_name, image in _ranked(spec, name, count, source):
+            ranks.append(rank)
             names.append(image_name)
             yield image
 
     pixels = prepare(images(), spec.preprocessing)
+    if ranks != sorted(ranks):
+        order = np.argsort(ranks)
+        pixels, names = pixels[order], [names[place] for place in order]
     mean, std = (np.asarray(values, np.float64) for values in (spec.preprocessing.mean, spec.preprocessing.std))
     inside_graph = {"inside_graph": np.asarray(True)} if spec.preprocessing.inside_graph else {}
     return {"pixels": pixels, "mean": mean, "std": std, "names": np.asarray(names, dtype=np.str_), **inside_graph}
 
 
-def _views(domain: SampleDomain, name: str, count: int | None, images_dir: Path | None) -> Iterable[tuple[str, Image]]:
+def _ranked(spec: ModelSpec, name: str, count: int | None, source: Path | None) -> Iterable[tuple[int, str, Image]]:
+    """Images with the places that they take in the file."""
+    from converter.models.calibration_sources import LIMIT, calibration_images
+
+    if name == "calibration" and source is not None:
+        return calibration_images(source, LIMIT if count is None else count)
+    views = islice(_views(spec.samples, name, count, source), count)
+    return ((rank, image_name, image) for rank, (image_name, image) in enumerate(views))
+
+
+def _views(domain: SampleDomain, name: str, count: int | None, source: Path | None) -> Iterable[tuple[str, Image]]:
     from converter.models.photographs import calibration_views, folder_images, parity_views
 
-    if images_dir is not None:
-        return folder_images(images_dir)
+    if source is not None:
+        return folder_images(source)
     if domain == "scenes":
         return _scene_views(name, count)
     return parity_views() if name == "parity" else calibration_views(count or CALIBRATION_SAMPLES)
@@ -176,10 +203,11 @@ def _scene_views(name: str, count: int | None) -> Iterable[tuple[str, Image]]:
     return ((caption(scene), draw(scene)) for scene in scenes)
 
 
-def _text_arrays(spec: ModelSpec, name: str, count: int | None) -> dict[str, npt.NDArray[Any]]:
+def _text_arrays(spec: ModelSpec, name: str, count: int | None, source: Path | None) -> dict[str, npt.NDArray[Any]]:
+    from converter.models.calibration_texts import read_captions
     from converter.models.tokenizer import tokenize
 
-    captions = _captions(spec.samples, name, count)[:count]
+    captions = (read_captions(source) if source else _captions(spec.samples, name, count))[:count]
     return {"tokens": tokenize(captions, spec), "names": np.asarray(captions, dtype=np.str_)}
 
 

@@ -62,7 +62,7 @@ def judge(
         outputs=tuple(dataclasses.replace(output, passed=not several) for output, several in outputs),
         ranking=_judged_ranking(report, ranking),
         stress=dataclasses.replace(report.stress, passed=not stress) if report.stress else None,
-        cautions=cautions_of(report.ranking, tolerances) if report.ranking else (),
+        cautions=(*report.cautions, *(cautions_of(report.ranking, tolerances) if report.ranking else ())),
         passed=not failures,
     )
     return judged, failures

@@ -24,6 +24,8 @@ from converter.files import Stamp, hash_path, make_tagged, stamps, write_atomica
 from converter.records import Artifact, ParityReport, from_json, to_json
 
 ENTRY = "entry.json"
+RANGES, SEARCH = "ranges", "search"
+"""Below the root: ranges of activations, by the content that they were measured from."""
 Ingredients = Mapping[str, str]
 
 

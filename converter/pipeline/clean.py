@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from converter.files import TAG
+from converter.pipeline.cache import RANGES, SEARCH
 
-OURS_IN_CACHE = ("steps", "staging", "last", TAG)
+OURS_IN_CACHE = ("steps", "staging", "last", RANGES, SEARCH, TAG)
 OURS_IN_MODEL = ("logs", "reference", "manifest.json", "matrix.svg", "matrix.json", ".lock", TAG)
 
 

@@ -9,8 +9,7 @@ import dataclasses
 import difflib
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ from converter.explained import Explanation, Order
 from converter.files import hash_path
 from converter.manifest import Manifest, ManifestEntry, ManifestReference
 from converter.pipeline.dispatch import dispatch
+from converter.pipeline.following import followed
 from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.process import MemoryMeter
 from converter.pipeline.steps import reference_id
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from converter.runtimes import ObservingRuntime
 
 PROGRESS = "explain: "
-POLL_SECONDS = 0.2
 MANIFEST = "manifest.json"
 
 
@@ -104,7 +103,7 @@ def explain(chosen: Chosen, order: Order, said: Callable[[str], None], threads: 
     """
     with tempfile.TemporaryDirectory(prefix="mcconvert-explain-") as scratch:
         work, stop = Path(scratch), threading.Event()
-        with _followed(work / "log", said):
+        with followed(work / "log", PROGRESS, said):
             try:
                 outcome, _ = dispatch(_job(chosen, order, work, threads), work / "log", stop, MemoryMeter())
             except BaseException:
@@ -194,30 +193,6 @@ def _job(chosen: Chosen, order: Order, work: Path, threads: int) -> Job:
             sample_set=reference.sample_set, tower=tower,
         ),
     )  # fmt: skip
-
-
-@contextmanager
-def _followed(log: Path, said: Callable[[str], None]) -> Iterator[None]:
-    """Hand on the process's own lines while it runs."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        told, last = 0, False
-        while not last:
-            last = ended.wait(POLL_SECONDS)
-            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-            lines = [line for line in text.splitlines() if line.startswith(PROGRESS)]
-            for line in lines[told:]:
-                said(line.removeprefix(PROGRESS))
-            told = len(lines)
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _say(line: str) -> None:

@@ -48,6 +48,7 @@ class Planner:
     force: bool = False
     images: str | None = None
     calibration_images: str | None = None
+    calibration_captions: str | None = None
 
     def decide(self, step: Step, parent: Entry | None, root: Entry | None, *, fresh: bool = True) -> Decision:
         """The decision for a step whose parent (None for the reference step) is in the cache.
@@ -107,8 +108,9 @@ class Planner:
             "model": _facts_of(self.spec, step.tower),
             "tower": step.tower,
             "weights": self.weights.sha256,
-            "images": folder_fingerprint(self.images) if step.tower == "image" else "",
-            "calibration images": folder_fingerprint(self.calibration_images) if step.tower == "image" else "",
+            "images": fingerprint(self.images) if step.tower == "image" else "",
+            "calibration images": fingerprint(self.calibration_images) if step.tower == "image" else "",
+            "calibration captions": fingerprint(self.calibration_captions) if step.tower == "text" else "",
         } | versions(REFERENCE_REQUIRES)
 
     def _proof_ingredients(self, step: Step, root: Entry | None) -> Ingredients:
@@ -186,11 +188,11 @@ def _facts_of(spec: ModelSpec, tower: Tower) -> str:
     return json.dumps(facts)
 
 
-def folder_fingerprint(folder: str | None) -> str:
-    """Names, sizes and times of a folder's files; empty for no folder."""
-    if not folder:
+def fingerprint(place: str | None) -> str:
+    """Names, sizes and times of a folder's files, or of one file; empty for neither."""
+    if not place:
         return ""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    files = sorted(path for path in (Path(place), *Path(place).rglob("*")) if path.is_file())
     listing = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return key_of({"folder": json.dumps(listing)})
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import cast
 
 from converter.errors import McconvertError, MissingDependencyError, UsageError, nearest
+from converter.records import Recipe
 from converter.runtimes import Runtime
 from converter.stages import Stage
 
@@ -42,6 +43,12 @@ def load_stage(name: str) -> Stage:
         McconvertError: the module does not fulfil the contract.
     """
     return cast("Stage", _load("stage", name, stage_names(), "mcconvert.stages", "stages", STAGE_NAMES))
+
+
+def unsupported(stage_name: str, recipe: Recipe) -> str:
+    """Why a stage cannot follow a recipe; empty where it can, or where the stage does not say."""
+    asked = getattr(load_stage(stage_name), "unsupported", None)
+    return str(asked(recipe)) if asked is not None else ""
 
 
 @cache

@@ -65,6 +65,7 @@ def prove(job: Job, artifact: Artifact) -> Outcome:
         files={"candidate": CANDIDATE},
         vs_reference=dataclasses.replace(
             report,
+            cautions=artifact.cautions,
             structure=_structure(job, artifact, reference),
             nonfinite_origin=_nonfinite_origin(job, artifact, reference, ran),
         ),

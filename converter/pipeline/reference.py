@@ -1,13 +1,15 @@
 """The first step of every tower: what everything else is judged against, and what everything else is made from.
 
 1. Build the unmodified PyTorch model, load its weights (or awaken seeded ones), eval mode, float32.
-2. Write the parity samples and the calibration samples; embed the parity samples, stress samples too: the reference.
+2. Write the parity samples and the calibration samples, which share none; embed the parity samples, stress samples too:
+   the reference. Calibration samples of the user's own are compared with the built-in ones.
 3. Rewrite a copy of the tower, prove it equal to the reference, trace it, and script it where it can be.
 4. For the text tower, write its tokenizer as one file and prove that it cuts every caption into the same tokens.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,22 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from converter.errors import ParityError, UsageError, WeightsError
+from converter.errors import ParityError, WeightsError
 from converter.files import hash_path
 from converter.models.samples import (
     load_inputs,
     load_model_inputs,
     load_names,
     sample_set_name,
-    shared_samples,
-    write_samples,
 )
 from converter.models.stress import count_stress
 from converter.parity.compare import compare
 from converter.parity.judge import MIN_SPREAD
+from converter.pipeline.calibrating import Given, cautions_of, write_sample_sets
 from converter.pipeline.job import Job, Outcome
 from converter.pipeline.prove import CANDIDATE, TOP_K, save_embeddings
-from converter.records import Artifact, ModelSpec, ParityReport, TensorSpec, Tower
+from converter.records import CAUTION, Artifact, ModelSpec, ParityReport, TensorSpec, Tower
 from converter.torchscript_file import strip_source_positions
 
 SAMPLES, CALIBRATION, REFERENCE = "samples.npz", "calibration.npz", "reference.npz"
@@ -59,12 +60,12 @@ def make(job: Job) -> Outcome:
         raise WeightsError(message)
     torch.set_num_threads(REFERENCE_THREADS)
     folder, tower, spec = Path(job.folder), job.step.tower, job.spec
-    _write_samples(job, spec, folder)
+    given = write_sample_sets(job, spec, folder / SAMPLES, folder / CALIBRATION)
     clip = load_model(spec, job.weights, [tower], folder)
     with torch.inference_mode():
         reference = _embed(_unmodified(clip, tower), load_model_inputs(folder / SAMPLES))
     save_embeddings(folder / REFERENCE, {"embedding": reference})
-    report, artifact = _rewrite(job, spec, clip, load_inputs(folder / SAMPLES), reference)
+    report, artifact = _rewrite(job, spec, clip, load_inputs(folder / SAMPLES), reference, given)
     _refuse_sleeping(report, spec)
     captions = _write_tokenizer(spec, folder) if tower == "text" else {}
     return Outcome(
@@ -97,20 +98,6 @@ def _logit_scale(clip: Any) -> dict[str, float]:
     return {"logit_scale": logit_scale(clip)} if hasattr(clip, "logit_scale") else {}
 
 
-def _write_samples(job: Job, spec: ModelSpec, folder: Path) -> None:
-    images = Path(job.images) if job.images else None
-    calibration_images = Path(job.calibration_images) if job.calibration_images else None
-    write_samples(spec, job.step.tower, "parity", folder / SAMPLES, images_dir=images)
-    write_samples(spec, job.step.tower, "calibration", folder / CALIBRATION, images_dir=calibration_images)
-    shared = shared_samples(folder / SAMPLES, folder / CALIBRATION)
-    if shared:
-        message = (
-            f"{shared} of the calibration samples are parity samples too; a file must not be judged on what it was"
-            " calibrated on: give --calibration-images another folder"
-        )
-        raise UsageError(message)
-
-
 def _unmodified(clip: Any, tower: Tower) -> Any:
     encode = clip.encode_image if tower == "image" else clip.encode_text
     return lambda batch: encode(batch, normalize=True)
@@ -126,8 +113,9 @@ def _embed(encode: Any, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarra
 
 
 def _rewrite(
-    job: Job, spec: ModelSpec, clip: Any, inputs: Mapping[str, np.ndarray[Any, Any]], reference: np.ndarray[Any, Any]
-) -> tuple[ParityReport, Artifact]:
+    job: Job, spec: ModelSpec, clip: Any, inputs: Mapping[str, np.ndarray[Any, Any]], reference: np.ndarray[Any, Any],
+    given: Given | None,
+) -> tuple[ParityReport, Artifact]:  # fmt: skip
     import torch
 
     from converter.rewrites.tower import rewrite_tower
@@ -150,9 +138,12 @@ def _rewrite(
     path = folder / job.step.file_name
     _trace(rewritten, torch.from_numpy(array[:1]), path, folder / SCRIPTED)
     sha256, size_bytes = hash_path(path)
+    cautions = cautions_of(given, rewritten)
+    report = dataclasses.replace(report, cautions=cautions)
     return report, Artifact(
         path=str(path), format="pytorch", target="pytorch", tower=tower, precision="fp32", sha256=sha256,
-        size_bytes=size_bytes, inputs=(_input_spec(spec, tower),), notes=tuple(rewritten.applied),
+        size_bytes=size_bytes, inputs=(_input_spec(spec, tower),),
+        notes=(*rewritten.applied, *(CAUTION + caution for caution in cautions)),
         outputs=(TensorSpec(name="embedding", shape=(1, reference.shape[1]), dtype="float32", layout="NC"),),
     )  # fmt: skip
 

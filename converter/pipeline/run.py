@@ -15,7 +15,7 @@ from pathlib import Path
 from converter.errors import ConversionError, McconvertError
 from converter.files import hash_path, stamps
 from converter.parity.judge import judge
-from converter.pipeline.cache import Cache, Entry, Proof
+from converter.pipeline.cache import RANGES, Cache, Entry, Proof
 from converter.pipeline.dispatch import dispatch
 from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.plan import Decision, Planner, last_of
@@ -208,6 +208,7 @@ class _Runner:
             kind="make" if kind == "make" else "prove", step=dataclasses.replace(step, recipe=recipe),
             folder=str(folder), threads=self.settings.threads, spec=planner.spec, weights=planner.weights,
             images=planner.images, calibration_images=planner.calibration_images,
+            calibration_captions=planner.calibration_captions, ranges=str(cache.root / RANGES),
             parent=_absolute(cache, parent) if parent else None,
             parent_candidate=str(candidate) if candidate else None,
             reference=_reference(cache, root) if root else None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from converter.config import Config, RowChoice
 from converter.errors import ConfigError, McconvertError, UsageError, nearest
 from converter.parsing import parse
-from converter.pipeline.plugins import load_stage
+from converter.pipeline.plugins import load_stage, unsupported
 from converter.records import ModelSpec, Step, Tolerance, Tower
 
 REFERENCE_STAGE = "reference"
@@ -80,9 +80,17 @@ def select_rows(config: Config, selection: Selection) -> dict[str, RowChoice]:
     chosen = {name: choice for name, choice in universe.items() if _matches(config, name, selection)}
     if not chosen:
         have = ", ".join(sorted({f"{name.partition('/')[0]}: {config.row(name).precision}" for name in universe}))
-        message = f"no target has that precision; available are {have}"
+        message = "\n  ".join([f"no target has that precision; available are {have}", *_reasons(config, selection)])
         raise UsageError(message)
     return chosen
+
+
+def _reasons(config: Config, selection: Selection) -> list[str]:
+    """What the stages of the chosen targets say about the recipes that were asked for."""
+    wanted = [one for one in config.recipes.values() if {one.name, one.precision} & set(selection.quants)]
+    stages = {target: {row.stage for row in config.targets[target].rows.values()} for target in selection.targets}
+    asked = [(target, stage, one) for target, names in stages.items() for stage in names for one in wanted]
+    return sorted({f"{target}: {why}" for target, stage, one in asked if (why := unsupported(stage, one))})
 
 
 def quant_names(config: Config) -> list[str]:

@@ -20,6 +20,7 @@ from converter.files import hash_path, write_atomically
 from converter.parsing import parse
 from converter.pipeline.job import JOB, OUTCOME, Job, Outcome
 from converter.pipeline.plugins import load_stage
+from converter.quantization.range_store import RANGES_VARIABLE
 from converter.records import Artifact, from_json, to_json
 
 
@@ -27,6 +28,8 @@ def main(folder: Path) -> int:
     """Do the job in `folder`; the exit code is 0 whenever an outcome was written."""
     _die_with_parent()
     job = from_json((folder / JOB).read_bytes(), Job)
+    if job.ranges:
+        os.environ[RANGES_VARIABLE] = job.ranges
     try:
         outcome = _work(job)
     except McconvertError as error:
@@ -45,6 +48,14 @@ def _work(job: Job) -> Outcome:
         from converter.pipeline import explain
 
         return explain.work(job)
+    if job.kind == "task":
+        from converter.pipeline import task
+
+        return task.work(job)
+    if job.kind == "search":
+        from converter.pipeline import quantize
+
+        return quantize.work(job)
     from converter.pipeline import prove, reference
 
     if job.step.parent is None:

@@ -21,34 +21,30 @@ type Sample = dict[str, npt.NDArray[Any]]
 
 
 def load_calibration(path: str | Path, count: int = 0) -> Iterator[Sample]:
-    """The first `count` samples (0: all), one at a time, normalised as the model was trained.
+    """The first `count` samples (0, or where there are fewer: all), one at a time, normalised as the model was trained.
 
     Images come as {"image": (1, size, size, 3) float32 NHWC}, texts as {"tokens": (1, 77) int32}. Where the file says
     `inside_graph`, images are uint8 pixels: the graph normalises them.
 
     Raises:
-        ConversionError: the file is missing or foreign, or holds fewer samples than asked for.
+        ConversionError: the file is missing or foreign, or holds no sample.
     """
     arrays = read_arrays(Path(path), lambda why: _foreign(Path(path), why))
     rows = _rows(Path(path), arrays)
-    if len(rows) < max(count, 1):
-        message = (
-            f"{path}: it holds {len(rows)} samples, {max(count, 1)} are needed for calibration; "
-            "lower the recipe's samples, or give a larger calibration set"
-        )
-        raise ConversionError(message)
+    if not len(rows):
+        raise ConversionError(_foreign(Path(path), "it holds not one sample"))
     return _samples(rows[: count or None], arrays)
 
 
 def calibration_of(recipe: Recipe) -> Iterator[Sample]:
-    """The samples that a recipe names.
+    """The samples that a recipe names, in an order that may be cut anywhere; who counts them says where they are few.
 
     Raises:
         ConversionError: the recipe names none, or as for `load_calibration`.
     """
     if recipe.calibration_path is None:
         message = (
-            f"recipe '{recipe.name}' quantizes activations, which needs calibration data, but it names none; "
+            f"recipe '{recipe.name}' needs calibration data, for ranges or to round weights by, but it names none; "
             "give it a sample_set"
         )
         raise ConversionError(message)

@@ -10,7 +10,8 @@ Rules:
    times as long. That is why ai-edge-quantizer's float casting (0.5.1), which leaves biases, is not used.
 2. An embedding is looked up in float16, and only the rows that were found are unpacked: unpacking the whole table
    would take four times its size in memory.
-3. Everything else stays in float32: norms and positions weigh next to nothing.
+3. Everything else stays in float32: norms and positions weigh next to nothing. Layers with weights of another type,
+   which an int8 file has beside those that it leaves in float, are passed over.
 """
 
 from __future__ import annotations
@@ -43,10 +44,16 @@ def cast_weights(model: Any, keep_float32: Iterable[str] = ()) -> None:
         kind, name = graph.kind(op), graph.name(int(op.outputs[0])).decode()
         if any(pattern.search(name) for pattern in patterns):
             continue
-        if kind in LAYERS:
+        if kind in LAYERS and _has_float_weights(graph, op):
             _cast_layer(graph, op, unpacked)
         elif kind == "EMBEDDING_LOOKUP":
             _cast_embedding(graph, op)
+
+
+def _has_float_weights(graph: Graph, layer: Any) -> bool:
+    """Also where another layer, which shares them, has had them cast."""
+    kinds = graph.schema.TensorType
+    return graph.subgraph.tensors[int(layer.inputs[1])].type in (kinds.FLOAT32, kinds.FLOAT16)
 
 
 def _cast_layer(graph: Graph, layer: Any, unpacked: dict[int, int]) -> None:

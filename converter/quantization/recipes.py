@@ -30,7 +30,7 @@ def mode_of(recipe: Recipe) -> Mode:
         return "float16"
     if recipe.activation_bits is None:
         return "weights"
-    return "static" if recipe.sample_set else "dynamic"
+    return "static" if recipe.sample_set and recipe.ranges != "dynamic" else "dynamic"
 
 
 def layer_name(name: str) -> str:

@@ -5,7 +5,9 @@ says of itself. So, beside its execution:
 
 1. It parses, is an ML Program, and its specification version belongs to the system that it was made for.
 2. It declares the artifact's inputs and outputs, and the program inside has the same.
-3. Every weight is finite, and equal to a weight of the parent once that is rounded to the same type.
+3. Every weight is finite, and equal to a weight of the parent once that is rounded to the same type; a compressed one
+   is what the parent's weight gives when it is compressed once more, number by number. What is quantized on the way is
+   unpacked by the same scale.
 4. No weight of the parent is missing, and none in the file is left unread.
 5. It has as many convolutions, products, norms, softmaxes and activations as the parent's graph.
 6. Those, its reductions, transposes and clamps are told the same: strides and pads, axes, modes, epsilons.
@@ -26,6 +28,7 @@ from converter.errors import ConversionError
 from converter.mil.program import Operation, Program, read_program
 from converter.records import Artifact, StructureCheck, TensorSpec
 from converter.runtimes.coreml_attributes import attribute_problems
+from converter.runtimes.coreml_compressed import code_constants, code_problems, coded_weights, match_coded
 from converter.runtimes.coreml_counts import count_problems
 from converter.runtimes.coreml_weights import Array, Match, match_weights, unused_parents
 from converter.torchscript_file import deprecation_known, load_module
@@ -46,11 +49,14 @@ def check_package(artifact: Artifact, parent: Artifact) -> StructureCheck:
     except ConversionError as error:
         return StructureCheck(ops=0, tensors=0, max_abs=0.0, problems=(str(error),))
     parents = _constants_of(module)
-    matches = match_weights(_float_constants(program), parents)
+    plain, coded = _plain_weights(program), coded_weights(program)
+    matches = (*match_weights(plain, parents), *match_coded(program, parents))
+    weights = plain | {one.name: one.values for one in coded}
     problems = [
         *_version_problems(program, artifact),
         *_interface_problems(program, artifact),
-        *_weight_problems(program, matches, parents),
+        *_weight_problems(weights, matches, parents),
+        *_listed(code_problems(program)),
         *_unread_problems(program),
         *count_problems(program, module.graph),
         *_listed(attribute_problems(program, module.graph)),
@@ -84,13 +90,15 @@ def _constants_of(module: Any) -> dict[str, Array]:
     return found
 
 
-def _float_constants(program: Program) -> dict[str, Array]:
+def _plain_weights(program: Program) -> dict[str, Array]:
     """Float constants of more than one value, wherever the file keeps them; single values are not weights."""
+    codes = code_constants(program)
     return {
         name: value
         for name, value in program.constants.items()
         if isinstance(value, np.ndarray) and value.size > 1 and np.issubdtype(value.dtype, np.floating)
-    }
+        and name not in codes
+    }  # fmt: skip
 
 
 def _version_problems(program: Program, artifact: Artifact) -> Iterator[str]:
@@ -126,21 +134,22 @@ def _words(spec: TensorSpec) -> str:
     return f"{spec.name} {spec.dtype}{list(spec.shape)}{kind}"
 
 
-def _weight_problems(program: Program, matches: tuple[Match, ...], parents: Mapping[str, Array]) -> Iterator[str]:
+def _weight_problems(
+    weights: Mapping[str, Array], matches: tuple[Match, ...], parents: Mapping[str, Array]
+) -> Iterator[str]:
     """Checks 3 and 4."""
-    constants = _float_constants(program)
-    yield from _listed(f"weight {name} is not finite" for name, values in constants.items() if not _finite(values))
+    yield from _listed(f"weight {name} is not finite" for name, values in weights.items() if not _finite(values))
     yield from _listed(
         f"weight {one.constant} differs from the parent's {one.parent} in {one.differing} of"
-        f" {constants[one.constant].size} values, by up to {one.max_abs:g}"
+        f" {weights[one.constant].size} values, by up to {one.max_abs:g}"
         for one in matches
         if one.differing
     )
     # a linear without bias gets one of zeros
     yield from _listed(
-        f"weight {one.constant} {list(constants[one.constant].shape)} is like no tensor of the parent"
+        f"weight {one.constant} {list(weights[one.constant].shape)} is like no tensor of the parent"
         for one in matches
-        if one.parent is None and np.any(constants[one.constant])
+        if one.parent is None and np.any(weights[one.constant])
     )
     missing = unused_parents(matches, parents)
     yield from _listed(f"the parent's {name} {list(parents[name].shape)} is not in the file" for name in missing)

@@ -38,6 +38,12 @@ def match_weights(constants: Mapping[str, Array], parents: Mapping[str, Array]) 
     return tuple(_match(name, values, by_size.get(values.size, []), parents) for name, values in constants.items())
 
 
+def orders(values: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """The tensor with its axes in every order that gives `shape`; axes of size 1 do not count."""
+    wanted = tuple(size for size in shape if size != 1)
+    yield from (view.reshape(shape) for view in _orders(values) if view.shape == wanted)
+
+
 def unused_parents(matches: tuple[Match, ...], parents: Mapping[str, Array]) -> tuple[str, ...]:
     """Parent tensors that no constant holds; equal tensors are stored once, so an equal one that was found counts."""
     found = {match.parent for match in matches if match.parent is not None}

@@ -83,6 +83,11 @@ class InterpreterRunner:
         self.inputs = tuple(_spec(detail) for detail in self._inputs)
         self.outputs = tuple(_spec(detail) for detail in self._outputs)
 
+    @property
+    def parts(self) -> int:
+        """In how many pieces the delegate took the graph: each border between two costs time."""
+        return sum(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
+
     def infer(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Run once.
 

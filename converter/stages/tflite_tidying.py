@@ -38,7 +38,14 @@ def tidy(model: Any) -> None:
     for gather in graph.ops("GATHER"):
         _to_embedding_lookup(graph, gather)
     model.metadata = [entry for entry in model.metadata or [] if entry.name != REDUCED_PRECISION]
-    _prune(graph)
+    prune(graph)
+
+
+def prune(graph: Graph) -> None:
+    """Drop ops that nothing reads, then tensors, buffers and op codes that nothing names."""
+    _drop_unread_ops(graph)
+    _drop_unnamed_tensors(graph)
+    _prune_tables(graph)
 
 
 def _to_fully_connected(graph: Graph, matmul: Any) -> None:
@@ -109,9 +116,7 @@ def _reshape(graph: Graph, source: int, output: int, shape: Sequence[int]) -> An
     return graph.new_op("RESHAPE", [source, target], output, options)
 
 
-def _prune(graph: Graph) -> None:
-    """Drop ops that nothing reads, then tensors, buffers and op codes that nothing names."""
-    _drop_unread_ops(graph)
+def _drop_unnamed_tensors(graph: Graph) -> None:
     subgraph, model = graph.subgraph, graph.model
     named = {int(i) for op in subgraph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     tensors = _kept(len(subgraph.tensors), named | {int(i) for i in (*subgraph.inputs, *subgraph.outputs)})
@@ -124,7 +129,6 @@ def _prune(graph: Graph) -> None:
     for signature in model.signatureDefs or []:
         for entry in (*signature.inputs, *signature.outputs):
             entry.tensorIndex = tensors[entry.tensorIndex]
-    _prune_tables(graph)
 
 
 def _drop_unread_ops(graph: Graph) -> None:

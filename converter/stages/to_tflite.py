@@ -10,7 +10,8 @@ Rules:
 2. The graph goes in as an object: given a path, onnx2tf rewrites that file in place, and here it is the parent. Its
    three runs of onnxsim are off (they took more than the conversion, and found nothing after onnxslim), and so is the
    naming of nodes that have names. Of what it writes, the float32 file alone is kept: its float16 file does not load.
-3. The graph is then tidied (converter/stages/tflite_tidying.py), and every buffer aligned as the schema asks.
+3. The graph is then tidied (converter/stages/tflite_tidying.py), large depthwise kernels are split
+   (converter/stages/tflite_depthwise.py), and every buffer is aligned as the schema asks.
 4. Inputs and outputs keep their names, "image" or "tokens" and "embedding", also in the signature "serving_default".
 5. A flatbuffer's offsets are signed 32-bit numbers: a tower whose weights take 2 GB or more is refused before anything
    is converted. No tower is split.
@@ -26,6 +27,7 @@ from typing import Any
 from converter.errors import ConversionError
 from converter.onnx_file import load_model, weight_bytes
 from converter.records import Artifact, Recipe, TensorSpec
+from converter.stages.tflite_depthwise import split_depthwise
 from converter.stages.tflite_tidying import tidy
 from converter.tflite_file import read_model, write_model
 from converter.tflite_graph import Graph, foreign_ops
@@ -45,6 +47,9 @@ class Options:
 
     tidy: bool = True
     """Write linear layers and the token embedding as the ops that quantize and run best."""
+    split_depthwise: bool = True
+    """Split depthwise kernels of more than 25 taps, for which XNNPACK has no fast kernel. Turn it off for a file that
+    runs on a GPU or an accelerator, where one large kernel may be faster."""
 
 
 def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: Path) -> Artifact:
@@ -58,6 +63,7 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
     model = _converted(parent, out_dir)
     if options.tidy:
         tidy(model)
+    split = split_depthwise(Graph(model)) if options.split_depthwise else 0
     _check(model, parent)
     path = out_dir / f"{parent.tower}.tflite"
     write_model(model, path)
@@ -69,8 +75,14 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         precision="fp32",
         inputs=tuple(_channels_last(spec) for spec in parent.inputs),
         outputs=parent.outputs,
-        notes=("LiteRT builtin ops only", *(("graph tidied",) if options.tidy else ())),
+        notes=_notes(options, split),
     )
+
+
+def _notes(options: Options, split: int) -> tuple[str, ...]:
+    tidied = ("graph tidied",) if options.tidy else ()
+    halved = (f"{split} depthwise kernels split for XNNPACK",) if split else ()
+    return ("LiteRT builtin ops only", *tidied, *halved)
 
 
 def _refuse(parent: Artifact, recipe: Recipe | None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converter.errors import ConversionError
-from converter.quantization.litert import depthwise_in_int8, quantize
+from converter.quantization import litert
 from converter.records import Artifact, Recipe
 from converter.tflite_file import write_model
 from converter.tflite_graph import Graph
@@ -29,11 +29,16 @@ REQUIRES = ("ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
 class Options:
     """What the recipe is not applied to."""
 
-    depthwise: Literal["auto", "float32", "int8_weights"] = "auto"
+    depthwise: Literal["float16", "int8_weights"] = "float16"
     """Weights of depthwise convolutions in an int8 file; their activations are float32 in any case. `int8_weights`
-    saves 2 % of the float32 size and costs some accuracy; `auto` takes them where they cost none."""
+    saves 1 % of the float32 size and costs some accuracy."""
     keep_float32: tuple[str, ...] = ()
     """Regular expressions; layers whose output tensor matches one are left as they are."""
+
+
+def unsupported(recipe: Recipe) -> str:
+    """Why LiteRT cannot do what a recipe asks; empty where it can."""
+    return litert.unsupported(recipe)
 
 
 def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: Path) -> Artifact:
@@ -43,7 +48,9 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         ConversionError: no recipe was given, LiteRT cannot do what it asks for, or its calibration data is missing.
     """
     recipe = _required(recipe, parent)
-    model = quantize(parent.path, recipe, keep_float32=options.keep_float32, depthwise=options.depthwise)
+    made = litert.quantize(parent.path, recipe, keep_float32=options.keep_float32, depthwise=options.depthwise)
+    model = made.model
+    _rename_outputs(model, parent)
     _check(model, parent)
     path = out_dir / f"{parent.tower}_{recipe.name}.tflite"
     write_model(model, path)
@@ -55,7 +62,7 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         precision=recipe.precision,
         inputs=parent.inputs,
         outputs=parent.outputs,
-        notes=_notes(recipe, options),
+        notes=(*_notes(recipe, options), *made.notes),
     )
 
 
@@ -67,6 +74,17 @@ def _required(recipe: Recipe | None, parent: Artifact) -> Recipe:
         message = f"{parent.path}: it is {parent.precision} already; take the float32 row of to_tflite as parent"
         raise ConversionError(message)
     return recipe
+
+
+def _rename_outputs(model: Any, parent: Artifact) -> None:
+    """Where the last layer itself is quantized, its float32 output has come to be called `<name>_dequant`."""
+    graph = Graph(model)
+    named = {bytes(tensor.name).decode(): tensor for tensor in graph.subgraph.tensors}
+    for index, spec in zip(graph.subgraph.outputs, parent.outputs, strict=True):
+        if graph.name(int(index)).decode() != spec.name:
+            if spec.name in named:
+                named[spec.name].name = f"{spec.name}_quantized".encode()
+            graph.subgraph.tensors[int(index)].name = spec.name.encode()
 
 
 def _check(model: Any, parent: Artifact) -> None:
@@ -84,8 +102,10 @@ def _check(model: Any, parent: Artifact) -> None:
 def _notes(recipe: Recipe, options: Options) -> tuple[str, ...]:
     notes = [recipe.summary]
     if recipe.activation_bits is not None:
-        weights = "int8" if depthwise_in_int8(recipe, options.depthwise) else "float32"
+        weights = "int8" if options.depthwise == "int8_weights" else "float16"
         notes += ["float32 between layers", f"depthwise convolutions: {weights} weights, float32 activations"]
-    if options.keep_float32:
-        notes.append(f"kept in float32: {', '.join(options.keep_float32)}")
+    if recipe.float_stem:
+        notes.append("layers before the first branch: float")
+    if left := (*recipe.float_layers, *options.keep_float32):
+        notes.append(f"left in float: {', '.join(left)}")
     return tuple(notes)

@@ -41,6 +41,16 @@ class Options:
     """Make the weights constants of one flat graph. Without it the parameters stay visible by name."""
 
 
+def unsupported(recipe: Recipe) -> str:
+    """Why TorchScript files are float32 (docs/targets/torchscript.md); empty for a recipe that asks for no more."""
+    if recipe.precision == "fp32":
+        return ""
+    return (
+        "torch quantizes linear layers of a trace alone, by an interface that it is about to remove, and neither "
+        "convolutions nor the embedding; take ONNX, TFLite or Core ML"
+    )
+
+
 def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: Path) -> Artifact:
     """Write `<tower>.pt` into `out_dir`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,42 @@ def test_the_tokenizer_is_part_of_what_is_verified(nano: tuple[Ran, Path], cache
     assert "tokenizer.json" not in before.out
     assert ran.code == 6
     assert "tokenizer.json was changed" in ran.out
+
+
+def test_each_pair_of_files_is_asked_what_it_knows(nano: tuple[Ran, Path], cache: Path) -> None:
+    """`verify --task`: PyTorch first, then both towers of every row, and the int8 images with float32 texts."""
+    ran = mcconvert("verify", nano[1], "--task", "--json", cache=cache)
+
+    assert ran.code == 0, ran.err
+    sides = {(one["image"], one["text"]): one for one in json.loads(ran.out)["sides"]}
+    wanted = {("pytorch", "pytorch"), *((row, row) for row in ROWS), ("tflite/int8", "tflite/fp32")}
+    assert next(iter(sides)) == ("pytorch", "pytorch")
+    assert wanted <= set(sides)
+    assert all(one["scores"]["zero_shot"]["value"] > 0.8 for one in sides.values())
+    assert sides["pytorch", "pytorch"]["kept"] is None
+    assert sides["tflite/fp32", "tflite/fp32"]["kept"]["image_to_text_tau"]["value"] > 0.9999
+    assert abs(sides["tflite/int8", "tflite/int8"]["kept"]["zero_shot_lost"]["value"]) <= 0.01
+
+
+def test_a_task_needs_scenes_and_whole_files(nano: tuple[Ran, Path], cache: Path, tmp_path: Path) -> None:
+    """Another model's folder, a changed file, and --task beside --matrix are refused by name."""
+    folder = tmp_path / "copy"
+    shutil.copytree(nano[1], folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["model"]["id"] = "mobileclip_s1"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    file = folder / "tflite" / "image_int8.tflite"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    spoiled = mcconvert("verify", folder, "--task", cache=cache)
+    foreign = mcconvert("verify", tmp_path / "other", "--task", cache=cache)
+    both = mcconvert("verify", folder, "--task", "--matrix", cache=cache)
+
+    assert (spoiled.code, foreign.code, both.code) == (6, 2, 2)
+    assert "tflite/image_int8.tflite was changed" in spoiled.err
+    assert "mobileclip_s1 was not trained on drawn scenes" in foreign.err
+    assert "goes with neither --matrix nor --hashes-only" in both.err
 
 
 def test_pixels_in_gives_the_same_answers(

@@ -18,6 +18,7 @@ from converter.models.samples import (
     load_inputs,
     load_model_inputs,
     load_names,
+    load_stored,
     sample_set_name,
     shared_samples,
     stress_count,
@@ -101,16 +102,45 @@ def test_calibration_and_parity_share_no_sample(small: ModelSpec, tmp_path: Path
 
 
 def test_a_folder_of_your_own_takes_the_photographs_place(small: ModelSpec, tmp_path: Path) -> None:
-    """Names are file names; `count` takes the first of them."""
+    """Names are file names; `count` takes the first for parity, any for calibration, the same every time."""
     (tmp_path / "mine").mkdir()
     for index in range(3):
         Image.new("RGB", (80, 70), (index * 90, 0, 0)).save(tmp_path / "mine" / f"{index}.png")
 
-    everything = write_samples(small, "image", "parity", tmp_path / "a.npz", images_dir=tmp_path / "mine")
-    first = write_samples(small, "image", "calibration", tmp_path / "b.npz", images_dir=tmp_path / "mine", count=2)
+    everything = write_samples(small, "image", "parity", tmp_path / "a.npz", source=tmp_path / "mine")
+    some = [
+        write_samples(small, "image", "calibration", tmp_path / name, source=tmp_path / "mine", count=2)
+        for name in ("b.npz", "c.npz")
+    ]
 
-    assert (everything, first) == (3, 2)
-    assert load_names(tmp_path / "b.npz") == ["0.png", "1.png"]
+    assert (everything, some) == (3, [2, 2])
+    assert _ordinary(tmp_path / "a.npz") == ["0.png", "1.png", "2.png"]
+    assert len({"0.png", "1.png", "2.png"} & set(load_names(tmp_path / "b.npz"))) == 2
+    assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+
+
+def test_calibration_pictures_come_in_a_random_order(small: ModelSpec, tmp_path: Path) -> None:
+    """A folder sorted by kind gives a bit of every kind to whoever takes the first ones; each keeps its name."""
+    (tmp_path / "mine").mkdir()
+    for index in range(16):
+        Image.new("RGB", (64, 64), (index, 0, 0)).save(tmp_path / "mine" / f"{index:02}.png")
+    write_samples(small, "image", "calibration", tmp_path / "c.npz", source=tmp_path / "mine")
+
+    names = load_names(tmp_path / "c.npz")
+    assert sorted(names) == [f"{index:02}.png" for index in range(16)]
+    assert names != sorted(names)
+    assert [f"{picture[0, 0, 0]:02}.png" for picture in load_stored(tmp_path / "c.npz")] == names
+
+
+def test_captions_of_your_own_take_the_built_in_ones_place(spec: ModelSpec, tmp_path: Path) -> None:
+    """For calibration; parity keeps its own."""
+    (tmp_path / "mine.txt").write_text("a red bicycle\n\na blue boat\na red bicycle\n", encoding="utf-8")
+
+    count = write_samples(spec, "text", "calibration", tmp_path / "c.npz", source=tmp_path / "mine.txt")
+
+    assert count == 2
+    assert set(load_names(tmp_path / "c.npz")) == {"a red bicycle", "a blue boat"}
+    assert np.array_equal(load_stored(tmp_path / "c.npz"), tokenize(load_names(tmp_path / "c.npz"), spec))
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -133,7 +163,7 @@ def test_a_folder_of_your_own_takes_the_scenes_place_too(scenes_spec: ModelSpec,
     (tmp_path / "mine").mkdir()
     Image.new("RGB", (80, 70)).save(tmp_path / "mine" / "0.png")
 
-    write_samples(scenes_spec, "image", "parity", tmp_path / "image.npz", images_dir=tmp_path / "mine")
+    write_samples(scenes_spec, "image", "parity", tmp_path / "image.npz", source=tmp_path / "mine")
 
     assert _ordinary(tmp_path / "image.npz") == ["0.png"]
 
@@ -156,8 +186,8 @@ def test_a_folder_of_your_own_has_stress_samples_too(small: ModelSpec, tmp_path:
     Image.new("RGB", (64, 64)).save(tmp_path / "mine" / "night.png")
     write_samples(small, "image", "parity", tmp_path / "parity.npz", count=4)
 
-    write_samples(small, "image", "calibration", tmp_path / "mine.npz", images_dir=tmp_path / "mine")
-    write_samples(small, "image", "parity", tmp_path / "judged.npz", images_dir=tmp_path / "mine")
+    write_samples(small, "image", "calibration", tmp_path / "mine.npz", source=tmp_path / "mine")
+    write_samples(small, "image", "parity", tmp_path / "judged.npz", source=tmp_path / "mine")
 
     assert shared_samples(tmp_path / "parity.npz", tmp_path / "mine.npz") == 0
     assert shared_samples(tmp_path / "judged.npz", tmp_path / "mine.npz") == 1

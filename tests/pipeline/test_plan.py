@@ -37,7 +37,7 @@ def test_the_towers_have_references_of_their_own(planner: Planner) -> None:
     assert planned[reference_id("image")] != planned[reference_id("text")]
 
 
-@pytest.mark.parametrize("change", ["weights", "images", "spec"])
+@pytest.mark.parametrize("change", ["weights", "images", "spec", "calibration folder", "calibration file"])
 def test_what_the_reference_is_made_of_is_in_its_key(planner: Planner, tmp_path: Path, change: str) -> None:
     """Other weights, other photographs or another preprocessing: another reference."""
     (tmp_path / "photos").mkdir()
@@ -45,12 +45,29 @@ def test_what_the_reference_is_made_of_is_in_its_key(planner: Planner, tmp_path:
     others = {
         "weights": dataclasses.replace(planner, weights=dataclasses.replace(planner.weights, sha256="1" * 64)),
         "images": dataclasses.replace(planner, images=str(tmp_path / "photos")),
+        "calibration folder": dataclasses.replace(planner, calibration_images=str(tmp_path / "photos")),
+        "calibration file": dataclasses.replace(planner, calibration_images=str(tmp_path / "photos" / "a.png")),
         "spec": dataclasses.replace(planner, spec=load_models()["mobileclip_s2"]),
     }
 
     keys = {make_plan(steps(), one)[0].key for one in (planner, others[change])}
 
     assert len(keys) == 2
+
+
+def test_calibration_captions_are_in_the_text_towers_key_alone(planner: Planner, tmp_path: Path) -> None:
+    """Other captions calibrate no image tower, other pictures no text tower."""
+    (tmp_path / "a.txt").write_text("a caption")
+    captions = dataclasses.replace(planner, calibration_captions=str(tmp_path / "a.txt"))
+    pictures = dataclasses.replace(planner, calibration_images=str(tmp_path / "a.txt"))
+
+    def keys(one: Planner) -> dict[str, str | None]:
+        found = {step.step.id: step.key for step in make_plan(steps(), one)}
+        return {tower: found[reference_id(tower)] for tower in ("image", "text")}
+
+    plain = keys(planner)
+    assert [tower for tower, key in keys(captions).items() if key != plain[tower]] == ["text"]
+    assert [tower for tower, key in keys(pictures).items() if key != plain[tower]] == ["image"]
 
 
 def test_tolerances_are_in_no_key(planner: Planner) -> None:

@@ -78,10 +78,13 @@ def test_a_recipe_takes_as_many_as_it_says(texts: Path) -> None:
     assert len(list(calibration_of(wanted))) == 2
 
 
-def test_too_few_samples_are_refused(texts: Path) -> None:
-    """Fewer than the recipe asks for is no quiet success."""
-    with pytest.raises(ConversionError, match="it holds 3 samples, 64 are needed"):
-        load_calibration(texts, 64)
+def test_where_there_are_fewer_all_are_taken(texts: Path) -> None:
+    """Whoever measures with them says so; none at all is no calibration set."""
+    np.savez(texts.with_name("none.npz"), tokens=np.zeros((0, 77), np.int32))
+
+    assert len(list(load_calibration(texts, 64))) == 3
+    with pytest.raises(ConversionError, match="holds not one sample"):
+        load_calibration(texts.with_name("none.npz"))
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path, texts: Path, images: Path) -> None:

@@ -13,7 +13,7 @@ from converter.errors import ConversionError
 from converter.records import TOWERS, Artifact, Recipe, Tower
 from converter.runtimes import tflite as runtime
 from converter.stages import to_tflite_quantized
-from converter.tflite_file import read_model
+from converter.tflite_file import read_model, write_model
 from converter.tflite_graph import Graph, foreign_ops
 from tests.conftest import run_each
 from tests.converted import centred_cosines, channels_last, patchwork, recipe, tflite_of, write_calibration
@@ -149,32 +149,76 @@ def test_only_a_calibrated_file_has_fixed_ranges(quantized: dict[tuple[Tower, st
 def test_depthwise_convolutions_keep_float32_activations(
     name: str, quantized: dict[tuple[Tower, str], Artifact]
 ) -> None:
-    """One scale cannot serve their channels; in a calibrated file their weights alone are int8."""
+    """One scale cannot serve their channels; their weights are float16."""
     graph = Graph(read_model(quantized["image", name].path))
     inputs = {graph.subgraph.tensors[int(op.inputs[0])].type for op in graph.ops("DEPTHWISE_CONV_2D")}
 
     assert inputs == {graph.schema.TensorType.FLOAT32}
     stored = _stored_types(quantized["image", name], ("DEPTHWISE_CONV_2D",))
-    assert stored == ({"INT8"} if name == "static_w8a8" else {"FLOAT32"})
+    assert stored == {"FLOAT16"}
 
 
-@pytest.mark.parametrize("name", ["fp16", "dynamic_w8"])
-def test_layers_can_be_kept_in_float32(name: str, parents: Artifacts, tmp_path: Path) -> None:
+@pytest.fixture
+def samples(calibration: Inputs, tmp_path: Path) -> Path:
+    """The text tower's calibration file."""
+    return write_calibration("text", calibration["text"], tmp_path / "samples.npz")
+
+
+@pytest.mark.parametrize("name", ["fp16", "dynamic_w8", "static_w8a8"])
+def test_layers_can_be_kept_in_float32(name: str, parents: Artifacts, samples: Path, tmp_path: Path) -> None:
     """A pattern on the output's name leaves those layers, and only those, as they were."""
-    artifact = _convert(parents["text"], recipe(name), tmp_path, keep_float32=("mlp/c_fc",))
+    artifact = _convert(parents["text"], _calibrated(recipe(name), samples), tmp_path, keep_float32=("mlp/c_fc",))
 
     assert _stored_types(artifact, ("FULLY_CONNECTED",)) == {STORED[name], "FLOAT32"}
-    assert "kept in float32: mlp/c_fc" in artifact.notes
+    assert "left in float: mlp/c_fc" in artifact.notes
 
 
-def test_the_same_bytes_every_time(
-    quantized: dict[tuple[Tower, str], Artifact], parents: Artifacts, tmp_path: Path
-) -> None:
-    """Nothing but the parent and the recipe enters the file."""
-    for name in ("fp16", "dynamic_w8"):
-        again = _convert(parents["text"], recipe(name), tmp_path)
+@pytest.mark.parametrize("name", ["dynamic_w8", "static_w8a8", "weight_only_w8"])
+def test_a_recipe_leaves_layers_in_float(name: str, parents: Artifacts, samples: Path, tmp_path: Path) -> None:
+    """By the names that all formats share; such layers have float16 weights and read what is not rounded."""
+    wanted = replace(_calibrated(recipe(name), samples), float_layers=("blocks.*.mlp.c_fc",))
+    graph = Graph(read_model(_convert(parents["text"], wanted, tmp_path).path))
 
-        assert Path(again.path).read_bytes() == Path(quantized["text", name].path).read_bytes()
+    kinds = graph.schema.TensorType
+    for op in graph.ops("FULLY_CONNECTED"):
+        source, weights = (graph.subgraph.tensors[int(index)] for index in list(op.inputs)[:2])
+        left = b"mlp/c_fc" in graph.name(int(op.outputs[0]))
+        unpacked = graph.producer(int(op.inputs[1]))
+        stored = weights if unpacked is None else graph.subgraph.tensors[int(unpacked.inputs[0])]
+        assert stored.type == (kinds.FLOAT16 if left else kinds.INT8)
+        assert not left or source.type == kinds.FLOAT32
+
+
+def test_layers_that_do_not_exist_are_refused(parents: Artifacts, samples: Path, tmp_path: Path) -> None:
+    """The nearest name is offered."""
+    wanted = replace(_calibrated(recipe("dynamic_w8"), samples), float_layers=("blocks.0.mlp.c_fcc",))
+
+    with pytest.raises(ConversionError, match=r"'blocks.0.mlp.c_fcc' in float.*did you mean 'blocks.0.mlp.c_fc'"):
+        _convert(parents["text"], wanted, tmp_path)
+
+
+def test_the_same_bytes_every_time(parents: Artifacts, samples: Path, tmp_path: Path) -> None:
+    """Nothing but the parent, the recipe and its samples enters the file."""
+    for name in STORED:
+        wanted = _calibrated(recipe(name), samples)
+        first = Path(_convert(parents["text"], wanted, tmp_path).path).read_bytes()
+
+        assert Path(_convert(parents["text"], wanted, tmp_path).path).read_bytes() == first
+
+
+def test_equal_vectors_are_written_once(quantized: dict[tuple[Tower, str], Artifact], tmp_path: Path) -> None:
+    """Zero points are eight bytes a channel, and zero; were they all different, the file would grow by them."""
+    model = read_model(quantized["text", "static_w8a8"].path)
+    found = [one.quantization for one in model.subgraphs[0].tensors if one.quantization is not None]
+    channels = [one for one in found if one.zeroPoint is not None and 1 < len(one.zeroPoint) < 1000]
+    for number, one in enumerate(channels):
+        one.zeroPoint = np.full(len(one.zeroPoint), number)
+    write_model(model, tmp_path / "different.tflite")
+
+    added = 8 * sum(len(one.zeroPoint) for one in channels)
+    grown = (tmp_path / "different.tflite").stat().st_size - _size(quantized["text", "static_w8a8"])
+    assert len(channels) > 20
+    assert 0.8 * added < grown <= added
 
 
 def test_a_recipe_is_needed(parents: Artifacts, tmp_path: Path) -> None:
@@ -185,7 +229,7 @@ def test_a_recipe_is_needed(parents: Artifacts, tmp_path: Path) -> None:
 
 def test_fixed_ranges_need_calibration_data(parents: Artifacts, tmp_path: Path) -> None:
     """A recipe that names a sample set but was given no file is refused."""
-    with pytest.raises(ConversionError, match="'static_w8a8' quantizes activations.*names none"):
+    with pytest.raises(ConversionError, match="'static_w8a8' needs calibration data.*names none"):
         _convert(parents["text"], recipe("static_w8a8"), tmp_path)
 
 
@@ -193,7 +237,7 @@ def test_unknown_precisions_are_refused(parents: Artifacts, tmp_path: Path) -> N
     """LiteRT has no 3-bit weights here; the message says what there is."""
     odd = Recipe(name="odd", summary="", precision="int8", weight_bits=3)
 
-    with pytest.raises(ConversionError, match="3-bit weights and float activations; TFLite files are made with"):
+    with pytest.raises(ConversionError, match="not 3-bit weights and float activations"):
         _convert(parents["text"], odd, tmp_path)
 
 

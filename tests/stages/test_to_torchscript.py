@@ -19,6 +19,7 @@ from converter.runtimes import pytorch, torchscript, torchscript_lite
 from converter.stages import to_torchscript, to_torchscript_lite
 from converter.torchscript_file import load_module
 from tests.conftest import run_each
+from tests.converted import recipe
 
 Inputs = dict[Tower, dict[str, np.ndarray[Any, Any]]]
 FP16 = Recipe(name="fp16", summary="half", precision="fp16", weight_bits=16)
@@ -176,3 +177,9 @@ def _convert_in_a_process(parent: Artifact, folder: Path) -> list[Path]:
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code, to_json(parent).decode(), str(folder)], check=True, cwd=root)
     return [folder / f"{parent.tower}.pt", folder / f"{parent.tower}.ptl"]
+
+
+def test_recipes_are_not_supported_and_the_reason_is_said() -> None:
+    """Lists of recipes say why no row is int8, without converting anything."""
+    assert "neither convolutions nor the embedding" in to_torchscript.unsupported(recipe("dynamic_w8"))
+    assert to_torchscript.unsupported(replace(recipe("dynamic_w8"), precision="fp32")) == ""

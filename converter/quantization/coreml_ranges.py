@@ -1,0 +1,83 @@
+"""What a Core ML program computes on the calibration samples: ranges of activations, and products of layers' inputs.
+
+coremltools asks Core ML for the ranges (`linear_quantize_activations`), which needs a Mac. Here this project's
+interpreter executes the package, so that the same samples give the same figures on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.errors import ConversionError
+from converter.mil.interpreter import Interpreter
+from converter.mil.program import read_program
+from converter.quantization.calibration import Sample
+from converter.quantization.estimators import Range, RangeEstimator
+from converter.records import Recipe, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """By the program's names of values. `products` are sums of x xT over all places, x being the channels of one."""
+
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    products: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+
+def measure(
+    package: Path,
+    ranged: Collection[str],
+    multiplied: Mapping[str, int],
+    inputs: Iterable[TensorSpec],
+    samples: Iterable[Sample],
+    recipe: Recipe,
+) -> Measured:
+    """Ranges of the values in `ranged`, by the recipe's rule; products of those in `multiplied`, by channel axis.
+
+    Raises:
+        ConversionError: there are no samples, a value is not computed, or one is NaN or infinite.
+    """
+    interpreter = Interpreter(read_program(package))
+    specs, estimator = tuple(inputs), RangeEstimator(recipe)
+    products: dict[str, npt.NDArray[np.float64]] = {}
+    for sample in samples:
+        for _, results in interpreter.steps({spec.name: _laid_out(sample[spec.name], spec) for spec in specs}):
+            for name, value in results.items():
+                if name in ranged or name in multiplied:
+                    estimator.update(name, value.numpy())
+                if name in multiplied:
+                    channels = value.movedim(multiplied[name], 0).flatten(1)
+                    products[name] = products.get(name, 0.0) + (channels @ channels.T).double().numpy()
+    _refuse_unusable(package, {*ranged, *multiplied}, estimator)
+    ranges = {name: ends for name, ends in estimator.ranges().items() if name in ranged}
+    return Measured(ranges=ranges, products=products)
+
+
+def _laid_out(array: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, Any]:
+    """Calibration samples are NHWC."""
+    wanted = tuple(size for size in spec.shape if isinstance(size, int))
+    return np.ascontiguousarray(array.transpose(0, 3, 1, 2)) if array.ndim == 4 and array.shape != wanted else array
+
+
+def _refuse_unusable(package: Path, names: Collection[str], estimator: RangeEstimator) -> None:
+    seen = estimator.extremes()
+    if not seen:
+        message = f"{package}: there is not one calibration sample to measure activations with"
+        raise ConversionError(message)
+    absent = sorted(set(names) - set(seen))
+    if absent:
+        message = f"{package}: {len(absent)} values to be quantized are never computed, first '{absent[0]}'"
+        raise ConversionError(message)
+    wild = [name for name, ends in seen.items() if not np.isfinite(ends).all()]
+    if wild:
+        message = (
+            f"{package}: {len(wild)} values are NaN or infinite on the calibration samples, first '{wild[0]}'; nothing "
+            "can be quantized from that: look at the fp16 row's parity first, and at keep_float32"
+        )
+        raise ConversionError(message)

@@ -1,0 +1,86 @@
+"""Round a layer's weights by what the layer computes, not one by one; knows no format and no runtime.
+
+    before: W (out, in) float32, H (in, in): the sum of x xT over the layer's inputs x on calibration samples
+    after:  W' (out, in) float32 on the grid of the same scales: rounding W' to nearest changes nothing
+
+Rules:
+
+1. A scale an output channel: its largest magnitude over 127, the same that rounding to nearest would use.
+2. Inputs are taken one after another; what rounding an input's weights did to the outputs is made up for by the weights
+   of the inputs that are still to come (Frantar et al., GPTQ, 2022, arXiv 2210.17323).
+3. H is damped by a hundredth of its mean diagonal, so that inputs which calibration barely saw keep their weights.
+4. The largest weight of each channel stays the largest: quantizers derive rule 1's scale from it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+type Matrix = npt.NDArray[Any]
+
+LARGEST = 127
+DAMPING = 0.01
+"""Rule 3; the value of the paper."""
+BLOCK = 128
+"""Inputs whose later updates are applied together: fewer, larger products."""
+
+
+def round_by_output(weights: Matrix, hessian: Matrix) -> npt.NDArray[np.float32]:
+    """Rules 1 to 4. `weights` (out, in), `hessian` (in, in)."""
+    working = weights.astype(np.float64)
+    scales = _scales(working)
+    factor = _inverse_factor(hessian.astype(np.float64))
+    steps = np.zeros_like(working)
+    for start in range(0, working.shape[1], BLOCK):
+        stop = min(start + BLOCK, working.shape[1])
+        errors = _round_block(working, steps, scales, factor, start, stop)
+        working[:, stop:] -= errors @ factor[start:stop, stop:]
+    _keep_largest(steps, weights)
+    return np.asarray(steps * scales, np.float32)
+
+
+def round_to_nearest(weights: Matrix) -> npt.NDArray[np.float32]:
+    """Rule 1 alone, weights one by one. `weights` (out, ...)."""
+    flat = weights.reshape(len(weights), -1).astype(np.float64)
+    scales = _scales(flat)
+    return np.asarray(np.rint(flat / scales) * scales, np.float32).reshape(weights.shape)
+
+
+def _scales(weights: Matrix) -> Matrix:
+    """Rule 1, (out, 1). The float32 that quantizers will find; a channel of zeros has scale 1."""
+    largest = np.abs(weights.astype(np.float32)).max(axis=1, keepdims=True)
+    scales = (largest / np.float32(LARGEST)).astype(np.float64)
+    return np.where(scales > 0, scales, 1.0)
+
+
+def _inverse_factor(hessian: Matrix) -> Matrix:
+    """The upper Cholesky factor of the damped H's inverse (rules 2 and 3)."""
+    size = len(hessian)
+    diagonal = np.diagonal(hessian)
+    damping = DAMPING * float(diagonal.mean()) or 1.0
+    damped = hessian + np.eye(size) * damping
+    inverse = np.linalg.inv(damped)
+    return np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T)
+
+
+def _round_block(working: Matrix, steps: Matrix, scales: Matrix, factor: Matrix, start: int, stop: int) -> Matrix:
+    """Rule 2 within a block; returns the errors that later blocks make up for."""
+    errors = np.zeros((len(working), stop - start))
+    for column in range(start, stop):
+        rounded = np.clip(np.rint(working[:, column] / scales[:, 0]), -LARGEST, LARGEST)
+        steps[:, column] = rounded
+        error = (working[:, column] - rounded * scales[:, 0]) / factor[column, column]
+        working[:, column + 1 : stop] -= np.outer(error, factor[column, column + 1 : stop])
+        errors[:, column - start] = error
+    return errors
+
+
+def _keep_largest(steps: Matrix, weights: Matrix) -> None:
+    """Rule 4."""
+    rows = np.flatnonzero(np.abs(steps).max(axis=1) < LARGEST)
+    largest = np.abs(weights[rows]).argmax(axis=1)
+    signs = np.sign(weights[rows, largest])
+    steps[rows, largest] = signs * LARGEST

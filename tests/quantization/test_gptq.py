@@ -1,0 +1,80 @@
+"""Rounding by output: on the grid, nearer in what the layer computes, and nothing left for a quantizer to round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converter.quantization.gptq import round_by_output, round_to_nearest
+
+
+def _layer(seed: int, rows: int = 400, inputs: int = 48, outputs: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (outputs, inputs), and inputs (rows, inputs) that depend on each other, as activations do."""
+    drawn = np.random.default_rng(seed)
+    mixed = drawn.standard_normal((rows, inputs // 4)) @ drawn.standard_normal((inputs // 4, inputs))
+    noisy = mixed + 0.05 * drawn.standard_normal((rows, inputs))
+    return drawn.standard_normal((outputs, inputs)).astype(np.float32), noisy
+
+
+def _error(inputs: np.ndarray, weights: np.ndarray, rounded: np.ndarray) -> float:
+    return float(((inputs @ (rounded - weights).T.astype(np.float64)) ** 2).mean())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outputs_lie_nearer_than_with_rounding_to_nearest(seed: int) -> None:
+    """A quarter of the error or less where inputs depend on each other."""
+    weights, inputs = _layer(seed)
+
+    rounded = round_by_output(weights, inputs.T @ inputs)
+
+    assert _error(inputs, weights, rounded) < 0.25 * _error(inputs, weights, round_to_nearest(weights))
+
+
+def test_other_inputs_than_the_layers_do_not_help() -> None:
+    """The twin: a Hessian of unrelated inputs makes the outputs worse than rounding to nearest."""
+    weights, inputs = _layer(0)
+    _, others = _layer(99)
+
+    rounded = round_by_output(weights, others.T @ others)
+
+    assert _error(inputs, weights, rounded) > _error(inputs, weights, round_to_nearest(weights))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_quantizer_finds_every_weight_on_its_grid(seed: int) -> None:
+    """Each channel keeps its largest magnitude, hence its scale; rounding again moves nothing."""
+    weights, inputs = _layer(seed)
+
+    rounded = round_by_output(weights, inputs.T @ inputs)
+
+    np.testing.assert_allclose(np.abs(rounded).max(axis=1), np.abs(weights).max(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(round_to_nearest(rounded), rounded, rtol=1e-5, atol=1e-7)
+    assert len(np.unique(np.rint(rounded / (np.abs(rounded).max(axis=1, keepdims=True) / 127)))) <= 255
+
+
+def test_independent_inputs_leave_rounding_to_nearest() -> None:
+    """With a diagonal Hessian no weight can make up for another."""
+    weights, _ = _layer(1)
+
+    np.testing.assert_allclose(round_by_output(weights, np.eye(48)), round_to_nearest(weights), atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["zero channel", "dead input", "nothing seen", "one input"])
+def test_degenerate_layers_come_out_finite(case: str) -> None:
+    """A channel of zeros, an input that calibration never saw, no input at all."""
+    weights, inputs = _layer(2)
+    if case == "zero channel":
+        weights[3] = 0
+    if case == "dead input":
+        inputs[:, 5] = 0
+    if case == "nothing seen":
+        inputs[:] = 0
+    if case == "one input":
+        weights, inputs = weights[:, :1], inputs[:, :1]
+
+    rounded = round_by_output(weights, inputs.T @ inputs)
+
+    assert np.isfinite(rounded).all()
+    np.testing.assert_allclose(rounded, weights, atol=0.1)
+    if case == "zero channel":
+        assert not rounded[3].any()

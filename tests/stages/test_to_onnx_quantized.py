@@ -1,0 +1,276 @@
+"""Quantized ONNX files: as small as their recipes say, still the model, multiplied in integers by ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converter.errors import ConversionError
+from converter.onnx_file import load_model
+from converter.records import TOWERS, Artifact, Recipe, Tower
+from converter.runtimes import onnx as runtime
+from converter.stages import to_onnx_quantized
+from tests.conftest import run_each
+from tests.converted import centred_cosines, onnx_of, patchwork, recipe, write_calibration
+
+pytest.importorskip("onnxslim", reason="needs the extra mcconvert[onnx]")
+
+Inputs = dict[Tower, dict[str, np.ndarray[Any, Any]]]
+Artifacts = dict[Tower, Artifact]
+Quantized = dict[tuple[Tower, str], Artifact]
+CLOSENESS = {"dynamic_w8": 0.97, "weight_only_w8": 0.98, "static_w8a8": 0.97}
+"""Bounds on the median: a few pictures land where the toy's awake weights blow up any rounding."""
+LAYERS = {"image": 17, "text": 13}
+"""Linear layers and 1x1 convolutions on more than one pixel that the toy towers have."""
+
+
+@pytest.fixture(scope="module")
+def parents(tiny_parents: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """Both towers as float32 ONNX files."""
+    return {tower: onnx_of(parent, tmp_path_factory.mktemp(tower)) for tower, parent in tiny_parents.items()}
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_inputs: Inputs) -> Inputs:
+    """What the files are judged on."""
+    return {"image": patchwork(16, seed=2), "text": tiny_inputs["text"]}
+
+
+@pytest.fixture(scope="module")
+def samples(tiny_inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> dict[Tower, Path]:
+    """What ranges are taken from: other pictures; the same eight texts in another order."""
+    folder = tmp_path_factory.mktemp("calibration")
+    given: Inputs = {"image": patchwork(16, seed=1), "text": {"tokens": tiny_inputs["text"]["tokens"][::-1].copy()}}
+    return {tower: write_calibration(tower, arrays, folder / f"{tower}.npz") for tower, arrays in given.items()}
+
+
+@pytest.fixture(scope="module")
+def quantized(parents: Artifacts, samples: dict[Tower, Path], tmp_path_factory: pytest.TempPathFactory) -> Quantized:
+    """Both towers by every recipe that the format supports."""
+    folder = tmp_path_factory.mktemp("quantized")
+    return {
+        (tower, name): _convert(parent, _calibrated(recipe(name), samples[tower]), folder)
+        for tower, parent in parents.items()
+        for name in CLOSENESS
+    }
+
+
+def _convert(parent: Artifact, wanted: Recipe | None, folder: Path, **options: Any) -> Artifact:
+    return to_onnx_quantized.convert(parent, to_onnx_quantized.Options(**options), wanted, folder)
+
+
+def _calibrated(wanted: Recipe, path: Path) -> Recipe:
+    return replace(wanted, calibration_path=str(path), samples=8) if wanted.sample_set else wanted
+
+
+def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    with runtime.open_runner(artifact, threads=1) as runner:
+        return run_each(runner, inputs)
+
+
+def _stored(artifact: Artifact) -> dict[str, set[str]]:
+    """Kinds of number that weights are stored in, by what reads them, looking through what unpacks them."""
+    import onnx
+
+    graph = load_model(artifact.path).graph
+    types = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    found: dict[str, set[str]] = {}
+    for node in graph.node:
+        place = {"Gather": 0, "Conv": 1, "Gemm": 1, "MatMul": 1, "MatMulInteger": 1}.get(node.op_type)
+        name = None if place is None else node.input[place]
+        while name in makers and makers[name].op_type in ("Cast", "Mul", "DequantizeLinear"):
+            name = makers[name].input[0]
+        if name in types and not name.endswith("_scale") and int(np.prod(types[name].dims)) >= 512:
+            kernel = "kernel" if max(types[name].dims[2:], default=1) > 1 else node.op_type
+            found.setdefault(kernel, set()).add(onnx.TensorProto.DataType.Name(types[name].data_type))
+    return found
+
+
+def _executed(path: str, folder: Path) -> Counter[str]:
+    """Kinds of node that ONNX Runtime executes once it has optimised the file."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+@pytest.mark.parametrize("name", CLOSENESS)
+@pytest.mark.parametrize("tower", TOWERS)
+def test_it_is_still_the_model(
+    tower: Tower, name: str, quantized: Quantized, parents: Artifacts, inputs: Inputs
+) -> None:
+    """ONNX Runtime runs it; what tells inputs apart survives; names, shapes and types are the parent's."""
+    artifact = quantized[tower, name]
+    cosines = centred_cosines(_embed(parents[tower], inputs[tower]), _embed(artifact, inputs[tower]))
+
+    assert (artifact.inputs, artifact.outputs) == (parents[tower].inputs, parents[tower].outputs)
+    assert np.median(cosines) > CLOSENESS[name]
+
+
+def test_a_wrong_range_is_seen(quantized: Quantized, parents: Artifacts, inputs: Inputs, tmp_path: Path) -> None:
+    """The twin: one activation cut off at a twentieth of its range, and the file fails the comparison above."""
+    import onnx
+
+    model = load_model(quantized["image", "static_w8a8"].path)
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear")
+    scale = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) / 20, name))
+    onnx.save(model, tmp_path / "cut.onnx")
+
+    cut = replace(quantized["image", "static_w8a8"], path=str(tmp_path / "cut.onnx"))
+    cosines = centred_cosines(_embed(parents["image"], inputs["image"]), _embed(cut, inputs["image"]))
+    assert np.median(cosines) < CLOSENESS["static_w8a8"]
+
+
+@pytest.mark.parametrize("name", CLOSENESS)
+def test_every_layer_and_the_embedding_shrink(name: str, quantized: Quantized, parents: Artifacts) -> None:
+    """Int8 in every layer and the embedding, float16 in kernels; the one float matrix of the text tower is a mask."""
+    image, text = _stored(quantized["image", name]), _stored(quantized["text", name])
+    mask = text.pop("MatMul", set()) | (text["Gemm"] - {"INT8"} if "Gemm" in text else set())
+
+    assert image.pop("kernel") == {"FLOAT16"}
+    assert set().union(*image.values()) == {"INT8"}
+    assert text["Gather"] == {"INT8"}
+    assert mask <= {"FLOAT"}
+    assert set().union(*_stored(parents["image"]).values()) == {"FLOAT"}
+
+
+def test_the_text_tower_is_a_quarter(quantized: Quantized, parents: Artifacts) -> None:
+    """Rows of the embedding have 4 bytes of scale, for 32 numbers here and for 512 in the full-size tower."""
+    for name in CLOSENESS:
+        ratio = Path(quantized["text", name].path).stat().st_size / Path(parents["text"].path).stat().st_size
+
+        assert ratio < 0.26 + 4 / (32 * 4)
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("static_w8a8", {"QGemm"}), ("dynamic_w8", {"DynamicQuantizeMatMul"})])
+@pytest.mark.parametrize("tower", TOWERS)
+def test_layers_are_multiplied_in_integers(
+    tower: Tower, name: str, kinds: set[str], quantized: Quantized, tmp_path: Path
+) -> None:
+    """ONNX Runtime finds an integer kernel for each; the twin of weights only has none, and unpacks none in a call."""
+    executed = _executed(quantized[tower, name].path, tmp_path)
+    unpacked = _executed(quantized[tower, "weight_only_w8"].path, tmp_path)
+
+    assert sum(executed[kind] for kind in kinds | {"MatMulIntegerToFloat"}) == LAYERS[tower]
+    assert not executed["DequantizeLinear"]
+    assert not any(kind.startswith(("Q", "MatMulInteger", "DynamicQuantize")) for kind in unpacked)
+    assert unpacked["Cast"] <= 2
+
+
+def test_layers_can_be_left_in_float(parents: Artifacts, quantized: Quantized, tmp_path: Path) -> None:
+    """A name of the recipe leaves those layers, and only those, as they were."""
+    wanted = replace(recipe("dynamic_w8"), float_layers=("*.mlp.c_fc",))
+    artifact = _convert(parents["text"], wanted, tmp_path)
+
+    floats, before = (
+        sum(tensor.data_type == 1 and len(tensor.raw_data) > 2048 for tensor in load_model(one.path).graph.initializer)
+        for one in (artifact, quantized["text", "dynamic_w8"])
+    )
+    assert floats == before + 2
+    assert "kept in float32: *.mlp.c_fc" in artifact.notes
+
+
+def test_layers_that_are_not_there_are_refused(parents: Artifacts, tmp_path: Path) -> None:
+    """The nearest name is offered."""
+    wanted = replace(recipe("dynamic_w8"), float_layers=("blocks.0.mlp.cfc",))
+
+    with pytest.raises(ConversionError, match=r"no such layer; did you mean 'blocks\.0\.mlp\.c_fc'"):
+        _convert(parents["text"], wanted, tmp_path)
+
+
+def test_any_batch_stays_any_batch(tiny_parents: Artifacts, inputs: Inputs, tmp_path: Path) -> None:
+    """Weights alone, and layers in integers: eight at once give what they give one by one."""
+    for tower in TOWERS:
+        parent = onnx_of(tiny_parents[tower], tmp_path / tower, batch="dynamic")
+        artifact = _convert(parent, recipe("weight_only_w8"), tmp_path)
+        with runtime.open_runner(artifact, threads=1) as runner:
+            together = runner.infer(inputs[tower])["embedding"]
+
+        assert np.abs(together - _embed(artifact, inputs[tower])).max() < 1e-5
+
+
+def test_fixed_ranges_take_any_batch(
+    tiny_parents: Artifacts, inputs: Inputs, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
+    """Layers brought into rows keep the batch open."""
+    parent = onnx_of(tiny_parents["image"], tmp_path / "parent", batch="dynamic")
+    artifact = _convert(parent, _calibrated(recipe("static_w8a8"), samples["image"]), tmp_path)
+
+    with runtime.open_runner(artifact, threads=1) as runner:
+        together = runner.infer(inputs["image"])["embedding"]
+    assert np.median(centred_cosines(_embed(artifact, inputs["image"]), together)) > 0.9999
+
+
+def test_kernels_can_be_int8_too(parents: Artifacts, tmp_path: Path) -> None:
+    """Smaller by what float16 kernels take."""
+    stored = _stored(_convert(parents["image"], recipe("dynamic_w8"), tmp_path, kernels="int8"))
+
+    assert stored["kernel"] == {"INT8"}
+
+
+def test_the_same_bytes_every_time(
+    quantized: Quantized, parents: Artifacts, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
+    """Nothing but the parent, the recipe and its samples enters the file."""
+    for name in CLOSENESS:
+        again = _convert(parents["text"], _calibrated(recipe(name), samples["text"]), tmp_path)
+
+        assert Path(again.path).read_bytes() == Path(quantized["text", name].path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"activation_bits": 16}, "multiply 8-bit integers only"),
+        ({"weight_bits": 4}, "take 8-bit weights"),
+        ({"weight_coding": "palette"}, "has no palettes"),
+    ],
+)
+def test_what_the_format_cannot_is_refused(
+    fields: dict[str, Any], why: str, parents: Artifacts, tmp_path: Path
+) -> None:
+    """With the reason; the recipes that ship for it have none."""
+    odd = replace(recipe("dynamic_w8"), **fields)
+
+    with pytest.raises(ConversionError, match=f"cannot be applied to ONNX.*{why}"):
+        _convert(parents["text"], odd, tmp_path)
+    assert [to_onnx_quantized.unsupported(recipe(name)) for name in CLOSENESS] == ["", "", ""]
+
+
+def test_what_was_not_applied_is_said(parents: Artifacts, tmp_path: Path) -> None:
+    """A recipe may ask for more than this stage does; the artifact names it, and nothing where all was done."""
+    plain = replace(recipe("weight_only_w8"), round_weights="nearest", float_stem=False)
+    asked = _convert(parents["text"], replace(plain, round_weights="gptq", smooth=0.5), tmp_path)
+
+    said = [note for note in asked.notes if "not applied" in note]
+    assert said == ["asked for and not applied in ONNX: smooth, round_weights"]
+    assert not [note for note in _convert(parents["text"], plain, tmp_path).notes if "not applied" in note]
+
+
+def test_a_recipe_is_needed(parents: Artifacts, tmp_path: Path) -> None:
+    """Without one there is nothing to do."""
+    with pytest.raises(ConversionError, match="needs a recipe"):
+        _convert(parents["text"], None, tmp_path)
+
+
+def test_fixed_ranges_need_calibration_data(parents: Artifacts, tmp_path: Path) -> None:
+    """A recipe that names a sample set but was given no file is refused."""
+    with pytest.raises(ConversionError, match="'static_w8a8' needs calibration data.*names none"):
+        _convert(parents["text"], recipe("static_w8a8"), tmp_path)
+
+
+def test_a_quantized_parent_is_refused(quantized: Quantized, tmp_path: Path) -> None:
+    """Quantizing twice would lose twice."""
+    with pytest.raises(ConversionError, match="it is int8 already"):
+        _convert(quantized["text", "dynamic_w8"], recipe("dynamic_w8"), tmp_path)
