@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def figures(tiny_parents: dict[Tower, Artifact], tmp_path_factory: pytest.TempPa
     pytest.importorskip("ai_edge_quantizer", reason="needs the extra mcconvert[tflite]")
     folder = tmp_path_factory.mktemp("int8")
     onnx, tflite = onnx_of(tiny_parents["image"], folder / "onnx"), tflite_of(tiny_parents["image"], folder / "tflite")
-    int8 = to_tflite_quantized.convert(tflite, to_tflite_quantized.Options(), recipe("dynamic_w8"), folder)
+    plain = replace(recipe("dynamic_w8"), round_weights="nearest")
+    int8 = to_tflite_quantized.convert(tflite, to_tflite_quantized.Options(), plain, folder)
     files = {
         (maker, name): Path(path)
         for maker in ("plain", "ours")
