@@ -39,7 +39,7 @@ class Exported:
         return self.out / "mobileclip_s1"
 
 
-def mcconvert(*arguments: str | Path, cache: Path, path: Path | None = None, timeout: float = 1200) -> Ran:
+def mcconvert(*arguments: str | Path, cache: Path, path: Path | None = None, timeout: float = 2000) -> Ran:
     """Run the installed command."""
     environment = os.environ | {"MCCONVERT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
     if path is not None:
