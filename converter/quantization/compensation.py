@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.quantization.calibration import calibration_of
-from converter.quantization.gptq import round_by_output
+from converter.quantization.gptq import HESSIAN_BYTES, SAMPLES, round_by_output
 from converter.quantization.ranges import watch
 from converter.quantization.smoothing import smooth, smoothable
 from converter.quantization.tflite_layers import Layer, hessians, matrix_of, product_of, store_matrix
@@ -30,11 +30,6 @@ from converter.tflite_file import write_model
 from converter.tflite_graph import Graph
 
 type Watched = Iterator[Iterator[tuple[str, npt.NDArray[Any]]]]
-
-HESSIAN_BYTES = 2**30
-"""Layers are taken in groups whose Hessians fit into this; each group is a pass over the samples."""
-SAMPLES = 64
-"""For a recipe that names no number."""
 
 
 def smooth_channels(graph: Graph, layers: Sequence[Layer], recipe: Recipe, threads: int) -> str:

@@ -24,6 +24,14 @@ type Matrix = npt.NDArray[Any]
 LARGEST = 127
 DAMPING = 0.01
 """Rule 3; the value of the paper."""
+ROWS = 512
+"""Of one sample at most so many rows of a layer's input are taken, evenly spread: neighbours tell the same."""
+SAMPLES = 64
+"""For a recipe that names no number."""
+HESSIAN_BYTES = 2**30
+"""Layers are taken in groups whose H fit into this; each group is a pass over the samples."""
+STEM_SHARE = 0.05
+"""What a recipe's `float_stem` may leave in float, of all multiplications: more would be felt."""
 BLOCK = 128
 """Inputs whose later updates are applied together: fewer, larger products."""
 
@@ -40,6 +48,12 @@ def round_by_output(weights: Matrix, hessian: Matrix) -> npt.NDArray[np.float32]
         working[:, stop:] -= errors @ factor[start:stop, stop:]
     _keep_largest(steps, weights)
     return np.asarray(steps * scales, np.float32)
+
+
+def spread_rows(rows: Matrix, sample: int) -> Matrix:
+    """At most `ROWS` of them, (n, in), from other places for each `sample`."""
+    step = max(1, -(-len(rows) // ROWS))
+    return rows[sample % step :: step]
 
 
 def round_to_nearest(weights: Matrix) -> npt.NDArray[np.float32]:

@@ -30,17 +30,17 @@ def measure_ranges(
         ConversionError: there are no samples, ONNX Runtime cannot run one, or a value is NaN or infinite on one.
     """
     names = sorted(set(values))
-    session = _session(model, names)
+    session = open_session(model, names)
     estimator = RangeEstimator(recipe)
     for sample in samples:
-        for name, value in zip(names, _run(session, names, sample, layouts), strict=True):
+        for name, value in zip(names, run_sample(session, names, sample, layouts), strict=True):
             estimator.update(name, value)
     ranges = estimator.ranges()
     _refuse_unusable(names, ranges)
     return ranges
 
 
-def _session(model: Any, names: list[str]) -> Any:
+def open_session(model: Any, names: list[str]) -> Any:
     """A session that returns these values; they become outputs of a copy, whose type ONNX Runtime infers."""
     import onnx
     import onnxruntime
@@ -55,7 +55,12 @@ def _session(model: Any, names: list[str]) -> Any:
     return onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, names: list[str], sample: Sample, layouts: Mapping[str, str]) -> list[Array]:
+def run_sample(session: Any, names: list[str], sample: Sample, layouts: Mapping[str, str]) -> list[Array]:
+    """The values of `names` on one sample, in their order.
+
+    Raises:
+        ConversionError: ONNX Runtime cannot run it.
+    """
     fed = {name: _laid_out(value, layouts.get(name, "")) for name, value in sample.items()}
     computed = [name for name in names if name not in fed]
     try:

@@ -15,14 +15,16 @@ Rules:
    scale cannot serve channels whose ranges lie far apart. Their weights are stored in float16, or in int8.
 5. Without `activation_bits` all weights are int8 and unpacked when the file is loaded (onnx_weights.py).
 6. The token embedding's rows are int8 in any case.
-7. The pre-processing that ONNX Runtime asks for: the float32 file was simplified when it was written, and shapes are
+7. `float_stem` and `round_weights` mean what they mean in TFLite files (onnx_rounding.py); kernels of rule 4 belong to
+   no product and are rounded to nearest.
+8. The pre-processing that ONNX Runtime asks for: the float32 file was simplified when it was written, and shapes are
    inferred here. Its own optimisation before quantizing is left out: it would merge and rename layers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from converter.errors import ConversionError
 from converter.quantization.calibration import calibration_of
 from converter.quantization.onnx_graph import Graph, inferred
 from converter.quantization.onnx_ranges import measure_ranges
+from converter.quantization.onnx_rounding import round_weights, stem_of
 from converter.quantization.onnx_rows import put_on_rows
 from converter.quantization.onnx_weights import Weight, find_weights, store_weights
 from converter.quantization.recipes import layer_name, layers_left_in_float, mode_of
@@ -71,9 +74,12 @@ def quantize(model: Any, recipe: Recipe, *, layouts: Mapping[str, str], kernels:
         raise ConversionError(message)
     graph = Graph(model)
     mode = mode_of(recipe)
+    stem = {layer_name(name) for name in stem_of(graph)} if recipe.float_stem else set()
     if mode != "weights":
         put_on_rows(graph)
-    weights = _chosen(graph, recipe)
+    weights = _chosen(graph, recipe, stem)
+    if recipe.round_weights == "gptq":
+        round_weights(model, graph, weights, recipe, layouts)
     products = [weight.node for weight in weights if weight.node.op_type in _PRODUCTS]
     in_integers = () if mode == "weights" else _PRODUCTS
     _store(graph, [weight for weight in weights if weight.node.op_type not in in_integers], kernels)
@@ -82,11 +88,11 @@ def quantize(model: Any, recipe: Recipe, *, layouts: Mapping[str, str], kernels:
     return _static(model, recipe, products, layouts) if mode == "static" else _dynamic(model, recipe, products)
 
 
-def _chosen(graph: Graph, recipe: Recipe) -> list[Weight]:
+def _chosen(graph: Graph, recipe: Recipe, stem: Collection[str]) -> list[Weight]:
     """The weights that the recipe does not leave in float."""
     weights = find_weights(graph)
     layers = {weight.node.output[0]: layer_name(weight.node.name) for weight in weights}
-    left = layers_left_in_float(recipe, layers.values())
+    left = layers_left_in_float(recipe, layers.values()) | set(stem)
     return [weight for weight in weights if layers[weight.node.output[0]] not in left]
 
 
@@ -169,7 +175,7 @@ def _types(recipe: Recipe) -> dict[str, Any]:
 
 
 def _prepared(model: Any) -> Any:
-    """Rule 7: shapes in the model, and the mark that spares the quantizers to infer them through a file."""
+    """Rule 8: shapes in the model, and the mark that spares the quantizers to infer them through a file."""
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     model.graph.value_info.extend(inferred(model))

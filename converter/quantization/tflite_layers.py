@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.quantization.gptq import STEM_SHARE, spread_rows
 from converter.quantization.recipes import layer_name
 from converter.tflite_graph import Graph
 
 type Array = npt.NDArray[Any]
 
 KINDS = ("CONV_2D", "FULLY_CONNECTED")
-ROWS = 512
-"""Of one sample at most so many rows of a layer's input are taken, evenly spread: neighbours tell the same."""
-STEM_SHARE = 0.05
-"""More than that in float would be felt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +56,9 @@ def store_matrix(graph: Graph, layer: Layer, matrix: npt.NDArray[np.float32]) ->
 
 
 def rows_of(graph: Graph, layer: Layer, source: Array, sample: int = 0) -> Array:
-    """At most `ROWS` rows of the layer's input, (n, in), from other places for each `sample`."""
+    """Rows of the layer's input, (n, in), as many as `spread_rows` takes."""
     rows = source.reshape(-1, source.shape[-1]) if layer.kind == "FULLY_CONNECTED" else _patches(graph, layer, source)
-    step = -(-len(rows) // ROWS)
-    return rows[sample % step :: step]
+    return spread_rows(rows, sample)
 
 
 def stem_of(graph: Graph) -> list[Layer]:

@@ -90,7 +90,5 @@ def _not_applied(recipe: Recipe) -> list[str]:
     """Fields that make up for rounding and that this stage does not know: the file must not claim them."""
     asked = {
         "smooth": recipe.smooth > 0,
-        "round_weights": recipe.round_weights != "nearest",
-        "float_stem": recipe.float_stem,
     }
     return [name for name, wanted in asked.items() if wanted]

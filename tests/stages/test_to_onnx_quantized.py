@@ -168,9 +168,11 @@ def test_layers_are_multiplied_in_integers(
     assert unpacked["Cast"] <= 2
 
 
-def test_layers_can_be_left_in_float(parents: Artifacts, quantized: Quantized, tmp_path: Path) -> None:
+def test_layers_can_be_left_in_float(
+    parents: Artifacts, quantized: Quantized, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
     """A name of the recipe leaves those layers, and only those, as they were."""
-    wanted = replace(recipe("dynamic_w8"), float_layers=("*.mlp.c_fc",))
+    wanted = replace(_calibrated(recipe("dynamic_w8"), samples["text"]), float_layers=("*.mlp.c_fc",))
     artifact = _convert(parents["text"], wanted, tmp_path)
 
     floats, before = (
@@ -189,11 +191,13 @@ def test_layers_that_are_not_there_are_refused(parents: Artifacts, tmp_path: Pat
         _convert(parents["text"], wanted, tmp_path)
 
 
-def test_any_batch_stays_any_batch(tiny_parents: Artifacts, inputs: Inputs, tmp_path: Path) -> None:
+def test_any_batch_stays_any_batch(
+    tiny_parents: Artifacts, inputs: Inputs, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
     """Weights alone, and layers in integers: eight at once give what they give one by one."""
     for tower in TOWERS:
         parent = onnx_of(tiny_parents[tower], tmp_path / tower, batch="dynamic")
-        artifact = _convert(parent, recipe("weight_only_w8"), tmp_path)
+        artifact = _convert(parent, _calibrated(recipe("weight_only_w8"), samples[tower]), tmp_path)
         with runtime.open_runner(artifact, threads=1) as runner:
             together = runner.infer(inputs[tower])["embedding"]
 
@@ -212,9 +216,25 @@ def test_fixed_ranges_take_any_batch(
     assert np.median(centred_cosines(_embed(artifact, inputs["image"]), together)) > 0.9999
 
 
-def test_kernels_can_be_int8_too(parents: Artifacts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tower", TOWERS)
+def test_rounding_by_output_comes_nearer(
+    tower: Tower, parents: Artifacts, inputs: Inputs, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
+    """GPTQ's weights against those rounded to nearest, both on the same grid."""
+    wanted = _calibrated(recipe("weight_only_w8"), samples[tower])
+    reference = _embed(parents[tower], inputs[tower])
+    errors = {}
+    for way in ("gptq", "nearest"):
+        artifact = _convert(parents[tower], replace(wanted, round_weights=way), tmp_path)
+        errors[way] = np.square(_embed(artifact, inputs[tower]) - reference).mean()
+
+    assert errors["gptq"] < 0.95 * errors["nearest"]
+
+
+def test_kernels_can_be_int8_too(parents: Artifacts, samples: dict[Tower, Path], tmp_path: Path) -> None:
     """Smaller by what float16 kernels take."""
-    stored = _stored(_convert(parents["image"], recipe("dynamic_w8"), tmp_path, kernels="int8"))
+    wanted = _calibrated(recipe("dynamic_w8"), samples["image"])
+    stored = _stored(_convert(parents["image"], wanted, tmp_path, kernels="int8"))
 
     assert stored["kernel"] == {"INT8"}
 
@@ -251,10 +271,10 @@ def test_what_the_format_cannot_is_refused(
 def test_what_was_not_applied_is_said(parents: Artifacts, tmp_path: Path) -> None:
     """A recipe may ask for more than this stage does; the artifact names it, and nothing where all was done."""
     plain = replace(recipe("weight_only_w8"), round_weights="nearest", float_stem=False)
-    asked = _convert(parents["text"], replace(plain, round_weights="gptq", smooth=0.5), tmp_path)
+    asked = _convert(parents["text"], replace(plain, smooth=0.5), tmp_path)
 
     said = [note for note in asked.notes if "not applied" in note]
-    assert said == ["asked for and not applied in ONNX: smooth, round_weights"]
+    assert said == ["asked for and not applied in ONNX: smooth"]
     assert not [note for note in _convert(parents["text"], plain, tmp_path).notes if "not applied" in note]
 
 
