@@ -63,7 +63,7 @@ def test_plan_runs_nothing_and_gives_reasons(tmp_path: Path) -> None:
 
     plan = json.loads(out)
     assert code == 0
-    assert len(plan) == 28
+    assert len(plan) == 40
     assert all(one["action"] == "run" and one["reason"] for one in plan)
     assert not (tmp_path / "artifacts").exists()
 

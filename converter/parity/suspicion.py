@@ -15,12 +15,12 @@ from converter.parity.metrics import SQNR_CAP_DB
 from converter.parity.sketches import Sketch
 from converter.records import Precision, Tolerance
 
-OWN_FLOOR_DB: dict[Precision, float] = {"fp32": 105.0, "fp16": 45.0, "int8": 18.0}
+OWN_FLOOR_DB: dict[Precision, float] = {"fp32": 105.0, "fp16": 45.0, "int8": 12.0}
 """Below this an operation does something else than its PyTorch twin.
 
 Measured on every healthy file of MobileCLIP nano (trained) and S1 (seeded), both towers: the layer that loses most by
-itself keeps 120 dB in float32 files, 60 dB in float16 files and 20 dB among those of INT8 files that compute with
-integers.
+itself keeps 120 dB in float32 files, 60 dB in float16 files and 14 dB among those of INT8 files that compute with
+integers: the layers in front of a GELU, whose ranges of W8A8 end where GELU has become zero; the others keep 20 dB.
 """
 WEIGHTS_FLOOR_DB = 30.0
 """For layers of INT8 files that read integer weights and compute in float; the healthy one that loses most keeps 40 dB.

@@ -33,7 +33,7 @@ from converter.errors import ConversionError
 from converter.quantization.compensation import round_weights, smooth_channels
 from converter.quantization.float16 import cast_weights
 from converter.quantization.ranges import Ranges, memory_warning_known, ranges_of
-from converter.quantization.recipes import layers_left_in_float, mode_of
+from converter.quantization.recipes import layer_name, layers_left_in_float, mode_of
 from converter.quantization.tflite_layers import KINDS, Layer, find_layers, stem_of
 from converter.records import Recipe
 from converter.tflite_file import read_model, read_model_bytes, write_model
@@ -119,7 +119,8 @@ def _measured(graph: Graph, path: str | Path, recipe: Recipe, layers: list[Layer
 def _left_in_float(graph: Graph, recipe: Recipe) -> set[str]:
     """Names of the output tensors of the layers that the recipe leaves in float."""
     layers = find_layers(graph, _NAMED)
-    left = layers_left_in_float(recipe, (layer.name for layer in layers))
+    computed = (int(index) for op in graph.subgraph.operators for index in op.outputs)
+    left = layers_left_in_float(recipe, (layer_name(graph.name(index).decode()) for index in computed))
     stem = {layer.output for layer in stem_of(graph)} if recipe.float_stem else set()
     return {graph.name(layer.output).decode() for layer in layers if layer.name in left or layer.output in stem}
 

@@ -21,7 +21,9 @@ Rules:
    tap is in one part. One part has 25 taps, the others at most 9; three parts of 7x3, 7x2 and 7x2 would all be computed
    by the kernel for 25.
 3. The sum is the same but for the order of additions.
-4. Kernels of another size, strided, dilated or explicitly padded ones, and those with several outputs a channel are
+4. What is computed on the way has names that speak of no module: half a sum must not be taken for what the module
+   gives. The whole sum keeps the name of the convolution's output.
+5. Kernels of another size, strided, dilated or explicitly padded ones, and those with several outputs a channel are
    left alone.
 
 It can go when XNNPACK has a kernel of its own for 49 taps.
@@ -52,10 +54,10 @@ PARTS: tuple[tuple[Offsets, Offsets], ...] = (
 
 
 def split_depthwise(graph: Graph) -> int:
-    """Split every kernel that rules 1 and 4 leave, in place; returns how many."""
+    """Split every kernel that rules 1 and 5 leave, in place; returns how many."""
     large = [op for op in graph.ops("DEPTHWISE_CONV_2D") if _is_large(graph, op)]
-    for op in large:
-        _split(graph, op)
+    for number, op in enumerate(large):
+        _split(graph, op, b"split_depthwise_%d" % number)
     if large:
         prune(graph)
     return len(large)
@@ -69,7 +71,7 @@ def part_of(weights: npt.NDArray[np.float32], rows: Offsets, columns: Offsets) -
 
 
 def _is_large(graph: Graph, op: Any) -> bool:
-    """Rules 1 and 4."""
+    """Rules 1 and 5."""
     options, weights = op.builtinOptions, graph.constant(int(op.inputs[1]))
     if weights is None or weights.shape[1:3] != (SIZE, SIZE) or len(op.inputs) < 3 or int(op.inputs[2]) < 0:
         return False
@@ -78,22 +80,21 @@ def _is_large(graph: Graph, op: Any) -> bool:
     return plain and same and weights.shape[3] == graph.shape(int(op.inputs[0]))[-1]
 
 
-def _split(graph: Graph, op: Any) -> None:
-    """Rules 2 and 3."""
+def _split(graph: Graph, op: Any, name: bytes) -> None:
+    """Rules 2 to 4."""
     source, kernel, bias = (int(index) for index in op.inputs)
     output, weights = int(op.outputs[0]), graph.constant(kernel)
     assert weights is not None
-    nothing = graph.new_constant(graph.name(kernel) + b"_no_bias", np.zeros(weights.shape[-1], np.float32))
+    nothing = graph.new_constant(name + b"_no_bias", np.zeros(weights.shape[-1], np.float32))
     parts: list[Any] = []
     total = -1
     for number, (rows, columns) in enumerate(PARTS):
-        name = graph.name(kernel) + b"_part_%d" % number
-        part = graph.new_constant(name, part_of(weights, rows, columns))
-        result = _like(graph, output, b"_part_%d" % number)
+        part = graph.new_constant(name + b"_kernel_%d" % number, part_of(weights, rows, columns))
+        result = _like(graph, output, name + b"_part_%d" % number)
         inputs = [source, part, nothing if number else bias]
         parts.append(graph.new_op("DEPTHWISE_CONV_2D", inputs, result, _dilated(op, rows, columns)))
         if number:
-            added = output if number == len(PARTS) - 1 else _like(graph, output, b"_sum_%d" % number)
+            added = output if number == len(PARTS) - 1 else _like(graph, output, name + b"_sum_%d" % number)
             parts.append(graph.new_op("ADD", [total, result], added, graph.schema.AddOptionsT()))
             result = added
         total = result
@@ -106,5 +107,5 @@ def _dilated(op: Any, rows: Offsets, columns: Offsets) -> Any:
     return options
 
 
-def _like(graph: Graph, index: int, ending: bytes) -> int:
-    return graph.new_tensor(graph.name(index) + ending, graph.schema.TensorType.FLOAT32, graph.shape(index))
+def _like(graph: Graph, index: int, name: bytes) -> int:
+    return graph.new_tensor(name, graph.schema.TensorType.FLOAT32, graph.shape(index))

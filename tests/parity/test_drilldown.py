@@ -312,9 +312,14 @@ def _name_of(path: Path, module: str, parent: Artifact) -> str:
     import torch
 
     weight = torch.jit.load(parent.path).state_dict()[f"{module}.weight"].numpy()
-    wanted = np.sort(weight.ravel())
-    alike = {name: np.sort(value.ravel()) for name, value in weights(path).items() if value.size == weight.size}
-    return min(alike, key=lambda name: float(np.abs(alike[name] - wanted).max()))
+    middle = [weight[..., 1:-1, 1:-1]] if weight.shape[-2:] == (7, 7) else []  # a part of its own in TFLite files
+    apart = {
+        name: float(np.abs(np.sort(value.ravel()) - np.sort(wanted.ravel())).max())
+        for name, value in weights(path).items()
+        for wanted in (weight, *middle)
+        if value.size == wanted.size
+    }
+    return min(apart, key=lambda name: apart[name])
 
 
 def _values(path: Path) -> list[str]:
