@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.bench.bare_int8 import make, weights_wanted
+from converter.bench.bare_int8 import make
 from converter.bench.int8_page import write_page
 from converter.bench.machine import describe
 from converter.bench.photographs import photograph_views
@@ -45,11 +44,7 @@ TOP_K = 5
 RECIPES = ("static_w8a8", "dynamic_w8", "weight_only_w8")
 FORMATS = ("tflite", "onnx")
 REFERENCE = "onnx fp32"
-CACHE = ".cache"
-"""Beside the folders of models, where an export keeps its finished steps."""
 WANTED = ("--target", "tflite", "--target", "onnx", "--quant", "fp32", "--quant", "int8")
-WEIGHT_ONLY = ("--target", "tflite", "--quant", "int8_dynamic", "--set", "tflite.int8_dynamic.recipe=weight_only_w8")
-"""No row of the shipped targets has this recipe: it takes another's place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +156,6 @@ def _open(path: Path, threads: int, stack: ExitStack) -> Run:
 def _files(folder: Path, spec: ModelSpec, tower: Tower, scratch: Path) -> dict[tuple[str, str], Path]:
     """Both sides of every recipe that either has, by (maker, "<format> <recipe>")."""
     ours = _ours(folder, tower)
-    if "tflite weight_only_w8" not in ours:
-        weights = weights_wanted(read_manifest(folder))
-        more = _export(
-            spec.id, weights, scratch / "weight-only", "--tower", tower, *WEIGHT_ONLY, cache=folder.parent / CACHE
-        )
-        ours |= _ours(more, tower, {"weight_only_w8"})
     calibration = scratch / f"{tower}_calibration.npz"
     write_samples(spec, tower, "calibration", calibration)
     plain = make(folder, tower, calibration, scratch / f"plain_{tower}")
@@ -174,12 +163,12 @@ def _files(folder: Path, spec: ModelSpec, tower: Tower, scratch: Path) -> dict[t
     return found | {("ours", name): path for name, path in ours.items()}
 
 
-def _ours(folder: Path, tower: Tower, recipes: set[str] | None = None) -> dict[str, Path]:
+def _ours(folder: Path, tower: Tower) -> dict[str, Path]:
     """Our files by "<format> <recipe>", float32 ones as fp32; those of a static batch."""
     found: dict[str, Path] = {}
     for entry in read_manifest(folder).artifacts:
         name = _recipe_of(entry)
-        wanted = name in ({"fp32", *RECIPES} if recipes is None else recipes)
+        wanted = name in {"fp32", *RECIPES}
         if entry.tower == tower and entry.format in FORMATS and wanted and isinstance(entry.inputs[0].shape[0], int):
             found.setdefault(f"{entry.format} {name}", (folder / entry.path).resolve())
     return found
@@ -205,12 +194,10 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _export(model: str, weights: str, out: Path, *wanted: str, cache: Path | None = None) -> Path:
-    """What `cache` holds of an earlier export is not made again."""
+def _export(model: str, weights: str, out: Path, *wanted: str) -> Path:
     command = [sys.executable, "-c", "from converter.cli import main; main()", "--model", model, "--weights", weights,
                *wanted, "--out", str(out)]  # fmt: skip
-    environment = os.environ | ({"MCCONVERT_CACHE": str(cache)} if cache is not None and cache.is_dir() else {})
-    ended = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    ended = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if ended.returncode not in (0, 6):  # a row that fails parity was exported all the same
         sys.exit(f"{' '.join(command)} ended with {ended.returncode}")
     return out / model
