@@ -51,9 +51,11 @@ def cast_weights(model: Any, keep_float32: Iterable[str] = ()) -> None:
 
 
 def _has_float_weights(graph: Graph, layer: Any) -> bool:
-    """Also where another layer, which shares them, has had them cast."""
+    """Stored ones, also where another layer, which shares them, has had them cast; not ones unpacked from int8."""
     kinds = graph.schema.TensorType
-    return graph.subgraph.tensors[int(layer.inputs[1])].type in (kinds.FLOAT32, kinds.FLOAT16)
+    tensor = graph.subgraph.tensors[int(layer.inputs[1])]
+    data = graph.model.buffers[tensor.buffer].data
+    return tensor.type in (kinds.FLOAT32, kinds.FLOAT16) and data is not None and len(data) > 0
 
 
 def _cast_layer(graph: Graph, layer: Any, unpacked: dict[int, int]) -> None:

@@ -206,6 +206,13 @@ def test_the_same_bytes_every_time(parents: Artifacts, samples: Path, tmp_path: 
         assert Path(_convert(parents["text"], wanted, tmp_path).path).read_bytes() == first
 
 
+@pytest.mark.parametrize("name", STORED)
+def test_xnnpack_takes_the_image_tower_in_one_piece(name: str, quantized: dict[tuple[Tower, str], Artifact]) -> None:
+    """A layer that falls out of it runs several times as long, and splits the graph around it."""
+    with runtime.open_runner(quantized["image", name], threads=1) as runner:
+        assert runner.parts == 1
+
+
 def test_equal_vectors_are_written_once(quantized: dict[tuple[Tower, str], Artifact], tmp_path: Path) -> None:
     """Zero points are eight bytes a channel, and zero; were they all different, the file would grow by them."""
     model = read_model(quantized["text", "static_w8a8"].path)
