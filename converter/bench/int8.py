@@ -40,6 +40,7 @@ Rows = npt.NDArray[Any]
 Run = Callable[[Rows], Rows]
 ROUNDS = 25
 CAPTIONS = 96
+REST_SECONDS = 0.05
 TOP_K = 5
 RECIPES = ("static_w8a8", "dynamic_w8", "weight_only_w8")
 FORMATS = ("tflite", "onnx")
@@ -118,11 +119,12 @@ def measure(files: Mapping[tuple[str, str], Path], samples: Rows, threads: int, 
 
 
 def _in_turn(runs: Mapping[Any, Run], samples: Rows, rounds: int) -> dict[Any, list[float]]:
-    """Seconds of every file in each round. The unmeasured call lets the last file's threads come to rest."""
+    """Seconds of every file in each round, after a rest: ONNX Runtime's threads spin for a while after their work."""
     seconds: dict[Any, list[float]] = {key: [] for key in runs}
     for index in range(rounds):
         one = samples[index % len(samples)][None]
         for key, run in runs.items():
+            time.sleep(REST_SECONDS)
             run(one)
             begun = time.perf_counter()
             run(one)
