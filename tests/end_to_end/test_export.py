@@ -154,8 +154,18 @@ def test_a_changed_recipe_reruns_only_what_depends_on_it(exported: Exported) -> 
 
 
 def test_verify_judges_the_files_on_disk_alone(exported: Exported, tmp_path: Path) -> None:
-    """A copy of the folder, without cache or configuration, is judged again to the same verdicts."""
+    """A copy of the folder, without cache or configuration, is judged again to the same verdicts.
+
+    Of the text tower the TFLite files alone: interpreting its Core ML programs takes minutes.
+    """
     copy = shutil.copytree(exported.folder, tmp_path / "copy")
+    listed = json.loads((copy / "manifest.json").read_bytes())
+    listed["artifacts"] = [
+        one
+        for one in listed["artifacts"]
+        if (one["tower"], one["target"]) == ("text", "tflite") or one["tower"] == "image"
+    ]
+    (copy / "manifest.json").write_text(json.dumps(listed))
 
     ran = mcconvert("verify", copy, "--jobs", "2", "--json", cache=tmp_path / "none")
 
