@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def recipe(name: str) -> Recipe:
     read = parse(Recipe, {"name": name} | read_yaml(configs_dir() / "recipes" / f"{name}.yaml"), name, mistakes)
     assert not mistakes
     return read
+
+
+def calibrated(wanted: Recipe, path: Path) -> Recipe:
+    """The recipe with the calibration file that it asks for, if it does, and few samples."""
+    return replace(wanted, calibration_path=str(path), samples=8) if wanted.sample_set else wanted
 
 
 def channels_last(inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:

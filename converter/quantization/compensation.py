@@ -17,11 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from converter.quantization.calibration import calibration_of
-from converter.quantization.gptq import HESSIAN_BYTES, SAMPLES, round_by_output
+from converter.quantization.gptq import SAMPLES, in_groups, round_by_output
 from converter.quantization.ranges import watch
 from converter.quantization.smoothing import smooth, smoothable
 from converter.quantization.tflite_layers import Layer, hessians, matrix_of, product_of, store_matrix
@@ -51,7 +50,7 @@ def round_weights(graph: Graph, layers: Sequence[Layer], recipe: Recipe, threads
     Raises:
         ConversionError: the recipe names no calibration data, or it cannot be read.
     """
-    for group in _groups(graph, layers):
+    for group in in_groups(layers, lambda layer: product_of(graph, layer)):
         names = {graph.name(layer.source).decode() for layer in group}
         with tempfile.TemporaryDirectory(prefix="mcconvert-") as folder:
             found = hessians(graph, group, _watched(graph, Path(folder), recipe, threads, names))
@@ -66,16 +65,3 @@ def _watched(graph: Graph, folder: Path, recipe: Recipe, threads: int, names: se
     run = watch(path, threads, names)
     for sample in islice(calibration_of(recipe), recipe.samples or SAMPLES):
         yield iter(run(sample))
-
-
-def _groups(graph: Graph, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    group: list[Layer] = []
-    products: set[tuple[int, int]] = set()
-    for layer in layers:
-        products.add(product_of(graph, layer))
-        if group and sum(size * size * np.dtype(np.float64).itemsize for _, size in products) > HESSIAN_BYTES:
-            yield group
-            group, products = [], {product_of(graph, layer)}
-        group.append(layer)
-    if group:
-        yield group

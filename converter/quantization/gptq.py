@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,23 @@ def round_by_output(weights: Matrix, hessian: Matrix) -> npt.NDArray[np.float32]
         working[:, stop:] -= errors @ factor[start:stop, stop:]
     _keep_largest(steps, weights)
     return np.asarray(steps * scales, np.float32)
+
+
+def in_groups[T](layers: Iterable[T], product_of: Callable[[T], tuple[Hashable, int]]) -> Iterator[list[T]]:
+    """The layers in order, in groups whose H fit into `HESSIAN_BYTES`; a single one is never too large.
+
+    `product_of` gives (what the layer reads, how many inputs that are): layers that have both in common share one H.
+    """
+    group: list[T] = []
+    products: set[tuple[Hashable, int]] = set()
+    for layer in layers:
+        products.add(product_of(layer))
+        if group and sum(size * size * np.dtype(np.float64).itemsize for _, size in products) > HESSIAN_BYTES:
+            yield group
+            group, products = [], {product_of(layer)}
+        group.append(layer)
+    if group:
+        yield group
 
 
 def spread_rows(rows: Matrix, sample: int) -> Matrix:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.quantization.calibration import calibration_of
-from converter.quantization.gptq import HESSIAN_BYTES, SAMPLES, STEM_SHARE, round_by_output, spread_rows
+from converter.quantization.gptq import SAMPLES, STEM_SHARE, in_groups, round_by_output, spread_rows
 from converter.quantization.onnx_graph import Array, Graph, attributes_of
 from converter.quantization.onnx_ranges import open_session, run_sample
 from converter.quantization.onnx_weights import Weight
@@ -48,7 +48,7 @@ def round_weights(
         ConversionError: the recipe names no calibration data, or ONNX Runtime cannot run it.
     """
     products = [weight for weight in weights if _is_product(graph, weight)]
-    for group in _groups(graph, products):
+    for group in in_groups(products, lambda weight: _product_of(graph, weight)):
         found = _hessians(model, group, recipe, layouts)
         for weight in group:
             value = np.moveaxis(graph.array(weight.name), weight.axis, 0)
@@ -83,18 +83,9 @@ def _is_product(graph: Graph, weight: Weight) -> bool:
     return kind == "MatMul" or (kind == "Gemm" and not given.get("transA"))
 
 
-def _groups(graph: Graph, weights: Sequence[Weight]) -> Iterator[list[Weight]]:
-    group: list[Weight] = []
-    sizes: dict[str, int] = {}
-    for weight in weights:
-        inputs = int(np.prod(graph.dims(weight.name))) // graph.dims(weight.name)[weight.axis]
-        if group and sum(size**2 * 8 for size in (sizes | {weight.node.input[0]: inputs}).values()) > HESSIAN_BYTES:
-            yield group
-            group, sizes = [], {}
-        sizes[weight.node.input[0]] = inputs
-        group.append(weight)
-    if group:
-        yield group
+def _product_of(graph: Graph, weight: Weight) -> tuple[str, int]:
+    shape = graph.dims(weight.name)
+    return weight.node.input[0], int(np.prod(shape)) // shape[weight.axis]
 
 
 def _hessians(model: Any, weights: Sequence[Weight], recipe: Recipe, layouts: Mapping[str, str]) -> Hessians:

@@ -99,14 +99,15 @@ def hessians(
 
     `samples` gives for each sample the names and values of tensors; those that no layer reads are passed over.
     """
-    products = {product_of(graph, layer): layer for layer in layers}
+    readers: dict[str, dict[tuple[int, int], Layer]] = {}
+    for layer in layers:
+        readers.setdefault(graph.name(layer.source).decode(), {})[product_of(graph, layer)] = layer
     found: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
     for number, tensors in enumerate(samples):
         for name, value in tensors:
-            for key, layer in products.items():
-                if graph.name(layer.source).decode() == name:
-                    rows = rows_of(graph, layer, value, number).astype(np.float32)
-                    found[key] = found.get(key, 0.0) + (rows.T @ rows).astype(np.float64)
+            for key, layer in readers.get(name, {}).items():
+                rows = rows_of(graph, layer, value, number).astype(np.float32)
+                found[key] = found.get(key, 0.0) + (rows.T @ rows).astype(np.float64)
     return found
 
 

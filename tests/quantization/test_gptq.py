@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converter.quantization.gptq import round_by_output, round_to_nearest
+from converter.quantization import gptq
+from converter.quantization.gptq import in_groups, round_by_output, round_to_nearest
 
 
 def _layer(seed: int, rows: int = 400, inputs: int = 48, outputs: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -78,3 +79,13 @@ def test_degenerate_layers_come_out_finite(case: str) -> None:
     np.testing.assert_allclose(rounded, weights, atol=0.1)
     if case == "zero channel":
         assert not rounded[3].any()
+
+
+def test_groups_fit_into_memory_and_shared_inputs_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order; q, k and v read one tensor and have one H; a layer above the limit comes alone."""
+    monkeypatch.setattr(gptq, "HESSIAN_BYTES", 2 * 10**2 * 8)
+    layers = [("q", "x", 10), ("k", "x", 10), ("v", "x", 10), ("out", "y", 10), ("fc1", "z", 10), ("fc2", "w", 99)]
+
+    groups = list(in_groups(layers, lambda layer: layer[1:]))
+
+    assert [[name for name, *_ in group] for group in groups] == [["q", "k", "v", "out"], ["fc1"], ["fc2"]]

@@ -19,7 +19,7 @@ from converter.records import TOWERS, Artifact, Recipe, Tower, to_json
 from converter.runtimes import coreml as runtime
 from converter.stages import to_coreml_quantized
 from tests.conftest import run_each
-from tests.converted import centred_cosines, patchwork, recipe, write_calibration
+from tests.converted import calibrated, centred_cosines, patchwork, recipe, write_calibration
 
 pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")
 
@@ -52,7 +52,7 @@ def made(tiny_parents: Artifacts, samples: dict[Tower, Path], tmp_path_factory: 
     """Both towers by every recipe that Core ML can keep. Tests must not change them."""
     folder = tmp_path_factory.mktemp("quantized")
     return {
-        (tower, name): _convert(parent, _calibrated(recipe(name), samples[tower]), folder)
+        (tower, name): _convert(parent, calibrated(recipe(name), samples[tower]), folder)
         for tower, parent in tiny_parents.items()
         for name in CLOSENESS
     }
@@ -60,10 +60,6 @@ def made(tiny_parents: Artifacts, samples: dict[Tower, Path], tmp_path_factory: 
 
 def _convert(parent: Artifact, wanted: Recipe | None, folder: Path, **options: Any) -> Artifact:
     return to_coreml_quantized.convert(parent, to_coreml_quantized.Options(**options), wanted, folder)
-
-
-def _calibrated(wanted: Recipe, path: Path) -> Recipe:
-    return replace(wanted, calibration_path=str(path), samples=8) if wanted.sample_set else wanted
 
 
 def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -103,7 +99,7 @@ def test_ranges_from_other_data_are_seen(
 ) -> None:
     """The twin: calibrated on dark pictures, the file fails the comparison above."""
     dark = {"image": patchwork(8, seed=1)["image"] / 20}
-    wanted = _calibrated(recipe("static_w8a8"), write_calibration("image", dark, tmp_path / "dark.npz"))
+    wanted = calibrated(recipe("static_w8a8"), write_calibration("image", dark, tmp_path / "dark.npz"))
     artifact = _convert(tiny_parents["image"], wanted, tmp_path)
 
     cosines = centred_cosines(_embed(tiny_coreml["image", "fp32"], inputs["image"]), _embed(artifact, inputs["image"]))
@@ -160,7 +156,7 @@ def test_a_target_that_is_too_old_is_refused(
 ) -> None:
     """On iOS 16 there is no quantize operation."""
     with pytest.raises(ConversionError, match="knows from iOS17 on; deployment_target is iOS16"):
-        wanted = _calibrated(recipe("static_w8a8"), samples["text"])
+        wanted = calibrated(recipe("static_w8a8"), samples["text"])
         _convert(tiny_parents["text"], wanted, tmp_path, deployment_target="iOS16")
 
 
@@ -189,7 +185,7 @@ def test_two_processes_write_the_same_bytes(
         "parent, recipe = from_json(sys.argv[1].encode(), Artifact), from_json(sys.argv[2].encode(), Recipe)\n"
         "stage.convert(parent, stage.Options(), recipe, Path(sys.argv[3]))\n"
     )
-    wanted = _calibrated(recipe(name), samples["image"])
+    wanted = calibrated(recipe(name), samples["image"])
     given = [to_json(tiny_parents["image"]).decode(), to_json(wanted).decode(), str(tmp_path)]
     root = Path(__file__).parents[2]
 

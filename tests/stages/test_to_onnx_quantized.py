@@ -16,7 +16,7 @@ from converter.records import TOWERS, Artifact, Recipe, Tower
 from converter.runtimes import onnx as runtime
 from converter.stages import to_onnx_quantized
 from tests.conftest import run_each
-from tests.converted import centred_cosines, onnx_of, patchwork, recipe, write_calibration
+from tests.converted import calibrated, centred_cosines, onnx_of, patchwork, recipe, write_calibration
 
 pytest.importorskip("onnxslim", reason="needs the extra mcconvert[onnx]")
 
@@ -54,7 +54,7 @@ def quantized(parents: Artifacts, samples: dict[Tower, Path], tmp_path_factory: 
     """Both towers by every recipe that the format supports."""
     folder = tmp_path_factory.mktemp("quantized")
     return {
-        (tower, name): _convert(parent, _calibrated(recipe(name), samples[tower]), folder)
+        (tower, name): _convert(parent, calibrated(recipe(name), samples[tower]), folder)
         for tower, parent in parents.items()
         for name in CLOSENESS
     }
@@ -62,10 +62,6 @@ def quantized(parents: Artifacts, samples: dict[Tower, Path], tmp_path_factory: 
 
 def _convert(parent: Artifact, wanted: Recipe | None, folder: Path, **options: Any) -> Artifact:
     return to_onnx_quantized.convert(parent, to_onnx_quantized.Options(**options), wanted, folder)
-
-
-def _calibrated(wanted: Recipe, path: Path) -> Recipe:
-    return replace(wanted, calibration_path=str(path), samples=8) if wanted.sample_set else wanted
 
 
 def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -172,7 +168,7 @@ def test_layers_can_be_left_in_float(
     parents: Artifacts, quantized: Quantized, samples: dict[Tower, Path], tmp_path: Path
 ) -> None:
     """A name of the recipe leaves those layers, and only those, as they were."""
-    wanted = replace(_calibrated(recipe("dynamic_w8"), samples["text"]), float_layers=("*.mlp.c_fc",))
+    wanted = replace(calibrated(recipe("dynamic_w8"), samples["text"]), float_layers=("*.mlp.c_fc",))
     artifact = _convert(parents["text"], wanted, tmp_path)
 
     floats, before = (
@@ -197,7 +193,7 @@ def test_any_batch_stays_any_batch(
     """Weights alone, and layers in integers: eight at once give what they give one by one."""
     for tower in TOWERS:
         parent = onnx_of(tiny_parents[tower], tmp_path / tower, batch="dynamic")
-        artifact = _convert(parent, _calibrated(recipe("weight_only_w8"), samples[tower]), tmp_path)
+        artifact = _convert(parent, calibrated(recipe("weight_only_w8"), samples[tower]), tmp_path)
         with runtime.open_runner(artifact, threads=1) as runner:
             together = runner.infer(inputs[tower])["embedding"]
 
@@ -209,7 +205,7 @@ def test_fixed_ranges_take_any_batch(
 ) -> None:
     """Layers brought into rows keep the batch open."""
     parent = onnx_of(tiny_parents["image"], tmp_path / "parent", batch="dynamic")
-    artifact = _convert(parent, _calibrated(recipe("static_w8a8"), samples["image"]), tmp_path)
+    artifact = _convert(parent, calibrated(recipe("static_w8a8"), samples["image"]), tmp_path)
 
     with runtime.open_runner(artifact, threads=1) as runner:
         together = runner.infer(inputs["image"])["embedding"]
@@ -221,7 +217,7 @@ def test_rounding_by_output_comes_nearer(
     tower: Tower, parents: Artifacts, inputs: Inputs, samples: dict[Tower, Path], tmp_path: Path
 ) -> None:
     """GPTQ's weights against those rounded to nearest, both on the same grid."""
-    wanted = _calibrated(recipe("weight_only_w8"), samples[tower])
+    wanted = calibrated(recipe("weight_only_w8"), samples[tower])
     reference = _embed(parents[tower], inputs[tower])
     errors = {}
     for way in ("gptq", "nearest"):
@@ -233,7 +229,7 @@ def test_rounding_by_output_comes_nearer(
 
 def test_kernels_can_be_int8_too(parents: Artifacts, samples: dict[Tower, Path], tmp_path: Path) -> None:
     """Smaller by what float16 kernels take."""
-    wanted = _calibrated(recipe("dynamic_w8"), samples["image"])
+    wanted = calibrated(recipe("dynamic_w8"), samples["image"])
     stored = _stored(_convert(parents["image"], wanted, tmp_path, kernels="int8"))
 
     assert stored["kernel"] == {"INT8"}
@@ -244,7 +240,7 @@ def test_the_same_bytes_every_time(
 ) -> None:
     """Nothing but the parent, the recipe and its samples enters the file."""
     for name in CLOSENESS:
-        again = _convert(parents["text"], _calibrated(recipe(name), samples["text"]), tmp_path)
+        again = _convert(parents["text"], calibrated(recipe(name), samples["text"]), tmp_path)
 
         assert Path(again.path).read_bytes() == Path(quantized["text", name].path).read_bytes()
 

@@ -16,7 +16,7 @@ from converter.stages import to_tflite_quantized
 from converter.tflite_file import read_model, write_model
 from converter.tflite_graph import Graph, foreign_ops
 from tests.conftest import run_each
-from tests.converted import centred_cosines, channels_last, patchwork, recipe, tflite_of, write_calibration
+from tests.converted import calibrated, centred_cosines, channels_last, patchwork, recipe, tflite_of, write_calibration
 
 pytest.importorskip("ai_edge_quantizer", reason="needs the extra mcconvert[tflite]")
 
@@ -56,16 +56,12 @@ def quantized(
     for tower, parent in parents.items():
         samples = write_calibration(tower, calibration[tower], folder / f"{tower}.npz")
         for name in STORED:
-            made[tower, name] = _convert(parent, _calibrated(recipe(name), samples), folder)
+            made[tower, name] = _convert(parent, calibrated(recipe(name), samples), folder)
     return made
 
 
 def _convert(parent: Artifact, wanted: Recipe | None, folder: Path, **options: Any) -> Artifact:
     return to_tflite_quantized.convert(parent, to_tflite_quantized.Options(**options), wanted, folder)
-
-
-def _calibrated(wanted: Recipe, path: Path) -> Recipe:
-    return replace(wanted, calibration_path=str(path), samples=8) if wanted.sample_set else wanted
 
 
 def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -129,7 +125,7 @@ def test_it_is_still_the_model(
 def test_ranges_from_other_data_are_seen(parents: Artifacts, inputs: Inputs, tmp_path: Path) -> None:
     """The twin: calibrated on dark pictures, the file fails the comparison above."""
     dark = {"image": patchwork(8, seed=1)["image"] / 20}
-    wanted = _calibrated(recipe("static_w8a8"), write_calibration("image", dark, tmp_path / "dark.npz"))
+    wanted = calibrated(recipe("static_w8a8"), write_calibration("image", dark, tmp_path / "dark.npz"))
     artifact = _convert(parents["image"], wanted, tmp_path)
 
     reference = _embed(parents["image"], inputs["image"])
@@ -167,7 +163,7 @@ def samples(calibration: Inputs, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["fp16", "dynamic_w8", "static_w8a8"])
 def test_layers_can_be_kept_in_float32(name: str, parents: Artifacts, samples: Path, tmp_path: Path) -> None:
     """A pattern on the output's name leaves those layers, and only those, as they were."""
-    artifact = _convert(parents["text"], _calibrated(recipe(name), samples), tmp_path, keep_float32=("mlp/c_fc",))
+    artifact = _convert(parents["text"], calibrated(recipe(name), samples), tmp_path, keep_float32=("mlp/c_fc",))
 
     assert _stored_types(artifact, ("FULLY_CONNECTED",)) == {STORED[name], "FLOAT32"}
     assert "left in float: mlp/c_fc" in artifact.notes
@@ -176,7 +172,7 @@ def test_layers_can_be_kept_in_float32(name: str, parents: Artifacts, samples: P
 @pytest.mark.parametrize("name", ["dynamic_w8", "static_w8a8", "weight_only_w8"])
 def test_a_recipe_leaves_layers_in_float(name: str, parents: Artifacts, samples: Path, tmp_path: Path) -> None:
     """By the names that all formats share; such layers have float16 weights and read what is not rounded."""
-    wanted = replace(_calibrated(recipe(name), samples), float_layers=("blocks.*.mlp.c_fc",))
+    wanted = replace(calibrated(recipe(name), samples), float_layers=("blocks.*.mlp.c_fc",))
     graph = Graph(read_model(_convert(parents["text"], wanted, tmp_path).path))
 
     kinds = graph.schema.TensorType
@@ -191,7 +187,7 @@ def test_a_recipe_leaves_layers_in_float(name: str, parents: Artifacts, samples:
 
 def test_layers_that_do_not_exist_are_refused(parents: Artifacts, samples: Path, tmp_path: Path) -> None:
     """The nearest name is offered."""
-    wanted = replace(_calibrated(recipe("dynamic_w8"), samples), float_layers=("blocks.0.mlp.c_fcc",))
+    wanted = replace(calibrated(recipe("dynamic_w8"), samples), float_layers=("blocks.0.mlp.c_fcc",))
 
     with pytest.raises(ConversionError, match=r"'blocks.0.mlp.c_fcc' in float.*did you mean 'blocks.0.mlp.c_fc'"):
         _convert(parents["text"], wanted, tmp_path)
@@ -200,7 +196,7 @@ def test_layers_that_do_not_exist_are_refused(parents: Artifacts, samples: Path,
 def test_the_same_bytes_every_time(parents: Artifacts, samples: Path, tmp_path: Path) -> None:
     """Nothing but the parent, the recipe and its samples enters the file."""
     for name in STORED:
-        wanted = _calibrated(recipe(name), samples)
+        wanted = calibrated(recipe(name), samples)
         first = Path(_convert(parents["text"], wanted, tmp_path).path).read_bytes()
 
         assert Path(_convert(parents["text"], wanted, tmp_path).path).read_bytes() == first
