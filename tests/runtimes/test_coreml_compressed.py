@@ -14,9 +14,8 @@ from converter.records import Artifact, Tower
 from converter.runtimes import coreml
 from converter.stages import to_coreml_quantized
 from tests.conftest import save_tower
-from tests.converted import patchwork, recipe, write_calibration
+from tests.converted import calibrated, patchwork, recipe, write_calibration
 from tests.runtimes.coreml_breaking import copied, edit_block, first, rewrite_weight
-from tests.stages.test_to_coreml_quantized import _calibrated
 from tests.tiny import tiny_clip
 
 pytest.importorskip("coremltools", reason="needs the extra mcconvert[coreml]")
@@ -32,7 +31,7 @@ def made(tiny_parents: dict[Tower, Artifact], tmp_path_factory: pytest.TempPathF
     options = to_coreml_quantized.Options()
     return {
         name: to_coreml_quantized.convert(
-            tiny_parents["image"], options, _calibrated(recipe(name), samples), folder
+            tiny_parents["image"], options, calibrated(recipe(name), samples), folder
         )
         for name in RECIPES
     }  # fmt: skip
