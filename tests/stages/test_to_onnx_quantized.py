@@ -12,6 +12,7 @@ import pytest
 
 from converter.errors import ConversionError
 from converter.onnx_file import load_model
+from converter.quantization.onnx_graph import attributes_of
 from converter.records import TOWERS, Artifact, Recipe, Tower
 from converter.runtimes import onnx as runtime
 from converter.stages import to_onnx_quantized
@@ -67,6 +68,12 @@ def _convert(parent: Artifact, wanted: Recipe | None, folder: Path, **options: A
 def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     with runtime.open_runner(artifact, threads=1) as runner:
         return run_each(runner, inputs)
+
+
+def _gelus(artifact: Artifact) -> set[str]:
+    """How the file's GELU operators are computed."""
+    gelus = [node for node in load_model(artifact.path).graph.node if node.op_type == "Gelu"]
+    return {attributes_of(node).get("approximate", b"none").decode().replace("none", "erf") for node in gelus}
 
 
 def _stored(artifact: Artifact) -> dict[str, set[str]]:
@@ -233,6 +240,21 @@ def test_kernels_can_be_int8_too(parents: Artifacts, samples: dict[Tower, Path],
     stored = _stored(_convert(parents["image"], wanted, tmp_path, kernels="int8"))
 
     assert stored["kernel"] == {"INT8"}
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("name", ["dynamic_w8", "weight_only_w8"])
+def test_gelu_is_taken_by_tanh_where_layers_compute_in_integers(
+    tower: Tower, name: str, quantized: Quantized, parents: Artifacts, samples: dict[Tower, Path], tmp_path: Path
+) -> None:
+    """Every GELU of such a file, unless the option says erf; files with int8 weights alone keep PyTorch's."""
+    taken = quantized[tower, name]
+    asked = _convert(parents[tower], calibrated(recipe(name), samples[tower]), tmp_path, gelu="erf")
+
+    wanted = {"tanh"} if name == "dynamic_w8" else {"erf"}
+    assert _gelus(parents[tower]) == {"erf"}
+    assert _gelus(taken) == wanted
+    assert _gelus(asked) == {"erf"}
 
 
 def test_the_same_bytes_every_time(
