@@ -8,7 +8,9 @@ Rules:
 
 1. A weight that the file unpacks when it is loaded (DEQUANTIZE of a constant) goes with the op that reads it, and
    counts for nothing itself.
-2. Inputs are noise; whole numbers are 0, which every table and every shape has.
+2. DEQUANTIZE, a function of one number such as GELU, and QUANTIZE behind each other are timed as one: XNNPACK makes one
+   int8 table of the three (`xnn_subgraph_fuse_unary_quantized_into_lut`), which takes a fifth of what they take alone.
+3. Inputs are noise; whole numbers are 0, which every table and every shape has.
 """
 
 from __future__ import annotations
@@ -30,15 +32,24 @@ import numpy as np
 from converter.tflite_file import read_model, write_model
 from converter.tflite_graph import Graph
 
+TABLED = ("GELU", "LOGISTIC", "TANH")
+"""Rule 2."""
 WARM_UP = 2
 REPEATS = 15
 WHOLE_FILE_REPEATS = 20
 TOP = 12
 
 
+type Chain = tuple[Any, ...]
+"""One op, or those that rule 2 times as one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpTime:
-    """All ops of a file that are alike. `delegated` says whether XNNPACK takes one that stands alone."""
+    """All ops of a file that are alike, or chains of them, whose `kind` names each.
+
+    `delegated` says whether XNNPACK takes one that stands alone.
+    """
 
     kind: str
     types: str
@@ -85,17 +96,16 @@ def profile(path: Path, threads: int) -> Profile:
     """Time the file, then each of its ops alone."""
     model = read_model(path)
     graph = Graph(model)
-    alike: dict[str, list[Any]] = {}
-    for op in graph.subgraph.operators:
-        if not _unpacks_a_constant(graph, op):
-            alike.setdefault(_likeness(graph, op), []).append(op)
+    alike: dict[str, list[Chain]] = {}
+    for chain in _chains(graph):
+        alike.setdefault(" ".join(_likeness(graph, op) for op in chain), []).append(chain)
     times, untimed = [], []
     with tempfile.TemporaryDirectory(prefix="mcconvert-ops-") as scratch:
-        for ops in alike.values():
+        for chains in alike.values():
             try:
-                times.append(_timed(graph, ops, Path(scratch) / "op.tflite", threads))
+                times.append(_timed(graph, chains[0], len(chains), Path(scratch) / "op.tflite", threads))
             except (RuntimeError, ValueError) as error:
-                untimed.append(f"{len(ops)} {graph.kind(ops[0])}: {' '.join(str(error).split())[:100]}")
+                untimed.append(f"{len(chains)} {_kind(graph, chains[0])}: {' '.join(str(error).split())[:100]}")
         milliseconds, delegated, _ = _run(path, threads, WHOLE_FILE_REPEATS)
     ordered = tuple(sorted(times, key=lambda one: -one.total))
     return Profile(
@@ -123,12 +133,37 @@ def lines(found: Profile, top: int) -> Iterator[str]:
     yield from (f"  not timed: {what}" for what in found.untimed)
 
 
-def _timed(graph: Graph, ops: Sequence[Any], path: Path, threads: int) -> OpTime:
-    op = ops[0]
-    write_model(_alone(graph, op), path)
+def _chains(graph: Graph) -> list[Chain]:
+    """Rules 1 and 2."""
+    found: dict[int, Chain] = {}
+    for op in graph.subgraph.operators:
+        if not _unpacks_a_constant(graph, op):
+            found[id(op)] = (op,)
+    for kind in TABLED:
+        for op in graph.ops(kind):
+            before, behind = graph.producer(int(op.inputs[0])), _only_reader(graph, op)
+            if before is None or graph.kind(before) != "DEQUANTIZE" or _only_reader(graph, before) is not op:
+                continue
+            if behind is not None and graph.kind(behind) == "QUANTIZE":
+                found[id(before)] = (before, op, behind)
+                del found[id(op)], found[id(behind)]
+    return list(found.values())
+
+
+def _only_reader(graph: Graph, op: Any) -> Any | None:
+    readers = graph.consumers(int(op.outputs[0]))
+    return readers[0] if len(readers) == 1 and int(op.outputs[0]) not in graph.subgraph.outputs else None
+
+
+def _kind(graph: Graph, chain: Chain) -> str:
+    return "+".join(graph.kind(op) for op in chain)
+
+
+def _timed(graph: Graph, chain: Chain, count: int, path: Path, threads: int) -> OpTime:
+    write_model(_alone(graph, chain), path)
     milliseconds, delegated, left = _run(path, threads, REPEATS)
     return OpTime(
-        kind=graph.kind(op), types=_types(graph, op), shapes=_shapes(graph, op), count=len(ops),
+        kind=_kind(graph, chain), types=_types(graph, chain[0]), shapes=_shapes(graph, chain[0]), count=count,
         milliseconds=milliseconds, delegated=delegated > 0 and left == 0,
     )  # fmt: skip
 
@@ -155,7 +190,7 @@ def _run(path: Path, threads: int, repeats: int) -> tuple[float, int, int]:
 
 
 def _noise(detail: Any, generator: np.random.Generator) -> Any:
-    """Rule 2."""
+    """Rule 3."""
     shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
     if dtype.kind == "f":
         return generator.standard_normal(shape).astype(dtype)
@@ -164,14 +199,14 @@ def _noise(detail: Any, generator: np.random.Generator) -> Any:
     return np.zeros(shape, dtype)
 
 
-def _alone(graph: Graph, op: Any) -> Any:
-    """A model of this op, with the DEQUANTIZE ops of its weights in front (rule 1)."""
+def _alone(graph: Graph, chain: Chain) -> Any:
+    """A model of these ops, with the DEQUANTIZE ops of their weights in front (rule 1)."""
     schema = graph.schema
     model, part = schema.ModelT(), schema.SubGraphT()
     model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [part]
     model.operatorCodes, part.tensors, part.operators, part.inputs = [], [], [], []
     made: dict[int, int] = {}
-    for one in [*_unpacking(graph, op), op]:
+    for one in [*(unpacking for op in chain for unpacking in _unpacking(graph, op)), *chain]:
         part.operators.append(_moved(graph, one, model, made))
     computed = {index for one in part.operators for index in one.outputs}
     read = {index for one in part.operators for index in one.inputs if index >= 0}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from converter.bench.tflite_ops import lines, main, profile
@@ -12,7 +14,7 @@ from converter.records import Artifact, Tower
 from converter.stages import to_tflite_quantized
 from converter.tflite_file import read_model, write_model
 from converter.tflite_graph import Graph, count_ops
-from tests.converted import recipe, tflite_of
+from tests.converted import calibrated, recipe, tflite_of, write_calibration
 
 pytest.importorskip("ai_edge_litert", reason="needs the extra mcconvert[tflite]")
 
@@ -45,6 +47,23 @@ def test_unpacked_weights_belong_to_their_layer(plain: Artifact, tmp_path: Path)
     assert count_ops(read_model(half.path))["DEQUANTIZE"] > 5
     assert sum(one.count for one in found.ops if one.kind == "DEQUANTIZE") == 1
     assert found.untimed == ()
+
+
+def test_what_xnnpack_makes_one_table_of_is_timed_as_one(
+    plain: Artifact, tiny_inputs: dict[Tower, dict[str, np.ndarray[Any, Any]]], tmp_path: Path
+) -> None:
+    """A GELU between int8 layers, with the conversions on either side, is one entry; none of the three occurs alone."""
+    samples = write_calibration("text", tiny_inputs["text"], tmp_path / "text.npz")
+    wanted = calibrated(recipe("static_w8a8"), samples)
+    small = to_tflite_quantized.convert(plain, to_tflite_quantized.Options(), wanted, tmp_path)
+    counts = count_ops(read_model(small.path))
+    found = profile(Path(small.path), threads=1)
+    seen = {kind: sum(one.count for one in found.ops if one.kind == kind) for kind in {one.kind for one in found.ops}}
+
+    tables = seen["DEQUANTIZE+GELU+QUANTIZE"]
+    assert tables == counts["GELU"] > 0
+    assert seen["QUANTIZE"] == counts["QUANTIZE"] - tables
+    assert "GELU" not in seen
 
 
 def test_an_op_that_cannot_run_is_named(plain: Artifact, tmp_path: Path) -> None:
