@@ -35,8 +35,8 @@ prove-models: $(READY)  ## export MODELS whole and write docs/models.md; over an
 train-nano: $(READY)  ## train mobileclip_nano anew on drawn scenes, 25 minutes on 2 cores
 	$(BIN)/python scripts/train_nano.py --minutes 25 --out converter/models/bundled/mobileclip_nano.safetensors $(ARGS)
 
-test: $(READY)  ## all tests but the slow ones
-	$(BIN)/pytest $(ARGS)
+test: $(READY)  ## all tests but the slow ones, two at a time; ARGS='-n 0 tests/parity' for some, one at a time
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 test-slow: $(READY)  ## the long suites: every model of the family
 	$(BIN)/pytest -m slow $(ARGS)

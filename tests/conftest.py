@@ -24,6 +24,14 @@ END_TOKEN = 49407
 SAMPLES = 8
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests run side by side file by file, the end-to-end ones as one: what a group shares is made once."""
+    for item in items:
+        together = item.path.parent if item.path.parent.name == "end_to_end" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(item.config.rootpath))))
+
+
 @pytest.fixture(scope="session")
 def tiny_parents(tmp_path_factory: pytest.TempPathFactory) -> dict[Tower, Artifact]:
     """Both towers of the toy model as "pytorch" artifacts: a traced file each, and the scripted one beside it."""
