@@ -10,6 +10,9 @@ Rules:
    of the inputs that are still to come (Frantar et al., GPTQ, 2022, arXiv 2210.17323).
 3. H is damped by a hundredth of its mean diagonal, so that inputs which calibration barely saw keep their weights.
 4. The largest weight of each channel stays the largest: quantizers derive rule 1's scale from it again.
+5. With `pairs`, the scale is larger where it must be for no two neighbours (inputs 0 and 1, 2 and 3 ...) of one sign to
+   have more than `LARGEST_PAIR` steps together, and none have after rounding. Whoever writes the integers must be told
+   that scale (`scales_of`), so that rule 4 is not needed.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import numpy.typing as npt
 type Matrix = npt.NDArray[Any]
 
 LARGEST = 127
+LARGEST_PAIR = 128
+"""Rule 5: 255 times so many steps still fit into 16 bits, and 255 is the largest uint8 activation."""
 DAMPING = 0.01
 """Rule 3; the value of the paper."""
 ROWS = 512
@@ -37,18 +42,40 @@ BLOCK = 128
 """Inputs whose later updates are applied together: fewer, larger products."""
 
 
-def round_by_output(weights: Matrix, hessian: Matrix) -> npt.NDArray[np.float32]:
-    """Rules 1 to 4. `weights` (out, in), `hessian` (in, in)."""
+def round_by_output(weights: Matrix, hessian: Matrix, *, pairs: bool = False) -> npt.NDArray[np.float32]:
+    """Rules 1 to 5. `weights` (out, in), `hessian` (in, in)."""
     working = weights.astype(np.float64)
-    scales = _scales(working)
+    scales = scales_of(weights, pairs=pairs).astype(np.float64)
     factor = _inverse_factor(hessian.astype(np.float64))
     steps = np.zeros_like(working)
     for start in range(0, working.shape[1], BLOCK):
         stop = min(start + BLOCK, working.shape[1])
         errors = _round_block(working, steps, scales, factor, start, stop)
         working[:, stop:] -= errors @ factor[start:stop, stop:]
-    _keep_largest(steps, weights)
+    if pairs:
+        _hold_pairs(steps)
+    else:
+        _keep_largest(steps, weights)
     return np.asarray(steps * scales, np.float32)
+
+
+def scales_of(weights: Matrix, *, pairs: bool = False) -> npt.NDArray[np.float32]:
+    """Rules 1 and 5: (out, 1) of `weights` (out, in). A channel of zeros has scale 1."""
+    narrow = weights.astype(np.float32)
+    largest = np.abs(narrow).max(axis=1, keepdims=True)
+    if pairs:  # LARGEST, not LARGEST_PAIR: rounding may add half a step to either of two
+        sums = [_pair_sums(np.maximum(side, 0)).max(axis=1, keepdims=True) for side in (narrow, -narrow)]
+        largest = np.maximum(largest, np.maximum(*sums))
+    scales = largest / np.float32(LARGEST)
+    return np.where(scales > 0, scales, np.float32(1))
+
+
+def _pair_sums(magnitudes: Matrix) -> Matrix:
+    """(out, in / 2, rounded up): what neighbours have together; the last of an odd number is alone."""
+    even, odd = magnitudes[:, 0::2], magnitudes[:, 1::2]
+    sums = even.copy()
+    sums[:, : odd.shape[1]] += odd
+    return np.asarray(sums)
 
 
 def in_groups[T](layers: Iterable[T], product_of: Callable[[T], tuple[Hashable, int]]) -> Iterator[list[T]]:
@@ -77,15 +104,8 @@ def spread_rows(rows: Matrix, sample: int) -> Matrix:
 def round_to_nearest(weights: Matrix) -> npt.NDArray[np.float32]:
     """Rule 1 alone, weights one by one. `weights` (out, ...)."""
     flat = weights.reshape(len(weights), -1).astype(np.float64)
-    scales = _scales(flat)
+    scales = scales_of(flat).astype(np.float64)
     return np.asarray(np.rint(flat / scales) * scales, np.float32).reshape(weights.shape)
-
-
-def _scales(weights: Matrix) -> Matrix:
-    """Rule 1, (out, 1). The float32 that quantizers will find; a channel of zeros has scale 1."""
-    largest = np.abs(weights.astype(np.float32)).max(axis=1, keepdims=True)
-    scales = (largest / np.float32(LARGEST)).astype(np.float64)
-    return np.where(scales > 0, scales, 1.0)
 
 
 def _inverse_factor(hessian: Matrix) -> Matrix:
@@ -116,3 +136,12 @@ def _keep_largest(steps: Matrix, weights: Matrix) -> None:
     largest = np.abs(weights[rows]).argmax(axis=1)
     signs = np.sign(weights[rows, largest])
     steps[rows, largest] = signs * LARGEST
+
+
+def _hold_pairs(steps: Matrix) -> None:
+    """Rule 5: what a pair has too much, the larger of the two gives up."""
+    for sign in (1, -1):
+        sums = _pair_sums(np.maximum(sign * steps, 0))
+        for row, pair in np.argwhere(sums > LARGEST_PAIR):
+            both = sign * steps[row, 2 * pair : 2 * pair + 2]
+            steps[row, 2 * pair + int(both.argmax())] -= sign * (sums[row, pair] - LARGEST_PAIR)

@@ -5,7 +5,7 @@ Both as in TFLite files (tflite_layers.py, compensation.py): the same recipe mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.quantization.calibration import calibration_of
-from converter.quantization.gptq import SAMPLES, STEM_SHARE, in_groups, round_by_output, spread_rows
+from converter.quantization.gptq import SAMPLES, STEM_SHARE, in_groups, round_by_output, scales_of, spread_rows
 from converter.quantization.onnx_graph import Array, Graph, attributes_of
 from converter.quantization.onnx_ranges import open_session, run_sample
 from converter.quantization.onnx_weights import Weight
@@ -40,9 +40,16 @@ def stem_of(graph: Graph) -> set[str]:
 
 
 def round_weights(
-    model: Any, graph: Graph, weights: Sequence[Weight], recipe: Recipe, layouts: Mapping[str, str]
+    model: Any,
+    graph: Graph,
+    weights: Sequence[Weight],
+    recipe: Recipe,
+    layouts: Mapping[str, str],
+    pairs: Collection[str],
 ) -> int:
     """Put the weights of products, linear layers and 1x1 convolutions, on their grids in place; returns how many.
+
+    `pairs` are the names of those that `scales_of` gives scales for.
 
     Raises:
         ConversionError: the recipe names no calibration data, or ONNX Runtime cannot run it.
@@ -52,9 +59,18 @@ def round_weights(
         found = _hessians(model, group, recipe, layouts)
         for weight in group:
             value = np.moveaxis(graph.array(weight.name), weight.axis, 0)
-            rounded = round_by_output(value.reshape(len(value), -1), found[weight.node.input[0]])
+            products_of = found[weight.node.input[0]]
+            rounded = round_by_output(value.reshape(len(value), -1), products_of, pairs=weight.name in pairs)
             graph.store(weight.name, np.moveaxis(rounded.reshape(value.shape), 0, weight.axis))
     return len(products)
+
+
+def pair_scales(graph: Graph, weights: Sequence[Weight]) -> dict[str, npt.NDArray[np.float32]]:
+    """A scale for each output channel of each weight, (out,), with which two neighbours always fit into 16 bits."""
+    return {
+        weight.name: scales_of(np.moveaxis(graph.array(weight.name), weight.axis, 0), pairs=True)[:, 0]
+        for weight in weights
+    }
 
 
 def _chain(graph: Graph) -> Iterator[Any]:

@@ -22,27 +22,33 @@ Rules:
 9. Between layers with integer arithmetic GELU is computed by tanh instead of erf: 0.0005 away at most, a fortieth of an
    int8 step, in two thirds of the time (ONNX Runtime 1.26), and on S1 it takes as long as a quarter of the products.
    Where GELU is no operator (before opset 20) it stays as it is.
+10. Scales of weights are such that the sum of two neighbours' products fits into 16 bits (gptq.py, rule 5): an x86
+    without VNNI sums them there and cuts off the rest. So a file gives the same on every CPU. With one scale a tensor
+    that would cost too much, and is not done.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
+
+import numpy as np
 
 from converter.errors import ConversionError
 from converter.quantization.calibration import calibration_of
 from converter.quantization.onnx_graph import Graph, inferred
 from converter.quantization.onnx_ranges import measure_ranges
-from converter.quantization.onnx_rounding import round_weights, stem_of
+from converter.quantization.onnx_rounding import pair_scales, round_weights, stem_of
 from converter.quantization.onnx_rows import put_on_rows
 from converter.quantization.onnx_weights import Weight, find_weights, store_weights
-from converter.quantization.recipes import layer_name, layers_left_in_float, mode_of
+from converter.quantization.recipes import Mode, layer_name, layers_left_in_float, mode_of
 from converter.records import Recipe
 
 type Kernels = Literal["float32", "float16", "int8"]
 type Gelu = Literal["tanh", "erf"]
+type Overrides = Mapping[str, list[dict[str, Any]]]
 
 _PRODUCTS = ("Gemm", "MatMul")
 _BITS = {"float16": 16, "int8": 8}
@@ -85,14 +91,31 @@ def quantize(model: Any, recipe: Recipe, *, layouts: Mapping[str, str], kernels:
         if gelu == "tanh":
             _take_tanh(graph)
     weights = _chosen(graph, recipe, stem)
+    multiplied = [weight for weight in weights if weight.node.op_type in _PRODUCTS and mode != "weights"]
+    scales = pair_scales(graph, multiplied) if recipe.granularity == "channel" else {}
     if recipe.round_weights == "gptq":
-        round_weights(model, graph, weights, recipe, layouts)
-    products = [weight.node for weight in weights if weight.node.op_type in _PRODUCTS]
-    in_integers = () if mode == "weights" else _PRODUCTS
-    _store(graph, [weight for weight in weights if weight.node.op_type not in in_integers], kernels)
+        round_weights(model, graph, weights, recipe, layouts, scales)
+    _store(graph, [weight for weight in weights if weight not in multiplied], kernels)
     if mode == "weights":
         return model
-    return _static(model, recipe, products, layouts) if mode == "static" else _dynamic(model, recipe, products)
+    products, told = [weight.node for weight in multiplied], _told(multiplied, scales, mode)
+    if mode == "static":
+        return _static(model, recipe, products, layouts, told)
+    return _dynamic(model, recipe, products, told)
+
+
+def _told(multiplied: Iterable[Weight], scales: Mapping[str, Any], mode: Mode) -> Overrides:
+    """Rule 10, as ONNX Runtime's quantizers take it: by weight, an entry a channel. The dynamic one is given every Gemm
+    as a MatMul, whose channels are its columns.
+    """
+    from onnxruntime.quantization import QuantType
+
+    told = {"quant_type": QuantType.QInt8, "zero_point": np.int8(0)}
+    return {
+        weight.name: [{"axis": 1 if mode == "dynamic" else weight.axis, "scale": scale, **told}
+                      for scale in scales[weight.name]]
+        for weight in multiplied if weight.name in scales
+    }  # fmt: skip
 
 
 def _take_tanh(graph: Graph) -> None:
@@ -125,20 +148,19 @@ def _is_kernel(graph: Graph, weight: Weight) -> bool:
     return weight.node.op_type == "Conv" and max(graph.dims(weight.name)[2:]) > 1
 
 
-def _static(model: Any, recipe: Recipe, products: list[Any], layouts: Mapping[str, str]) -> Any:
-    import numpy as np
+def _static(model: Any, recipe: Recipe, products: list[Any], layouts: Mapping[str, str], told: Overrides) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     ranges = measure_ranges(model, (node.input[0] for node in products), calibration_of(recipe), layouts, recipe)
-    told = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+    spans = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     with _failures(recipe):
         quantizer = QDQQuantizer(
             _prepared(model),
-            tensors_range=TensorsData(CalibrationMethod.MinMax, told),
+            tensors_range=TensorsData(CalibrationMethod.MinMax, spans),
             nodes_to_quantize=[node.name for node in products],
             op_types_to_quantize=["Gemm"],
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], "TensorQuantOverrides": told},
             **_types(recipe),
         )
         quantizer.quantize_model()
@@ -159,19 +181,22 @@ def _drop_bias_zeros(model: Any) -> None:
     Graph(model).replace(nodes)
 
 
-def _dynamic(model: Any, recipe: Recipe, products: list[Any]) -> Any:
+def _dynamic(model: Any, recipe: Recipe, products: list[Any], told: Overrides) -> Any:
+    from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
     with _failures(recipe):
+        prepared = ONNXModel(_prepared(model))
+        prepared.replace_gemm_with_matmul()  # the quantizer does so later than it looks at what it is told of weights
         quantizer = ONNXQuantizer(
-            _prepared(model),
+            prepared.model,
             mode=QuantizationMode.IntegerOps,
             static=False,
             tensors_range=None,
             nodes_to_quantize=[f"{node.name}_MatMul" for node in products],
             op_types_to_quantize=["MatMul"],
-            extra_options={"MatMulConstBOnly": True},
+            extra_options={"MatMulConstBOnly": True, "TensorQuantOverrides": told},
             **_types(recipe),
         )
         quantizer.quantize_model()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converter.quantization import gptq
-from converter.quantization.gptq import in_groups, round_by_output, round_to_nearest
+from converter.quantization.gptq import in_groups, round_by_output, round_to_nearest, scales_of
 
 
 def _layer(seed: int, rows: int = 400, inputs: int = 48, outputs: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -89,3 +89,34 @@ def test_groups_fit_into_memory_and_shared_inputs_count_once(monkeypatch: pytest
     groups = list(in_groups(layers, lambda layer: layer[1:]))
 
     assert [[name for name, *_ in group] for group in groups] == [["q", "k", "v", "out"], ["fc1"], ["fc2"]]
+
+
+@pytest.mark.parametrize("inputs", [48, 47])
+@pytest.mark.parametrize("by_output", [True, False])
+def test_no_pair_is_too_large_for_16_bits(inputs: int, by_output: bool) -> None:
+    """With `pairs`, neighbours of one sign have 128 steps at most, and 255 times those fit; without, some do not."""
+    weights, rows = _layer(2, inputs=48)
+    weights, rows = 4 * np.sign(weights[:, :inputs]) * weights[:, :inputs] ** 2, rows[:, :inputs]
+    for pairs in (True, False):
+        scales = scales_of(weights, pairs=pairs)
+        rounded = round_by_output(weights, rows.T @ rows, pairs=pairs) if by_output else weights
+        steps = np.rint(rounded / scales)
+
+        assert np.abs(steps).max() <= 127
+        assert (_largest_pair(steps) <= 128) is pairs
+
+
+def test_pairs_cost_less_than_a_bit() -> None:
+    """Scales grow as far as they must, by a third here; weights in seven bits would double them."""
+    weights, _ = _layer(3)
+
+    growth = scales_of(weights, pairs=True) / scales_of(weights)
+
+    assert (growth >= 1).all()
+    assert growth.mean() < 1.4
+
+
+def _largest_pair(steps: np.ndarray) -> float:
+    padded = np.pad(steps, ((0, 0), (0, steps.shape[1] % 2)))
+    pairs = padded.reshape(len(steps), -1, 2)
+    return float(max(np.maximum(side * pairs, 0).sum(axis=2).max() for side in (1, -1)))

@@ -70,6 +70,41 @@ def _embed(artifact: Artifact, inputs: dict[str, np.ndarray[Any, Any]]) -> np.nd
         return run_each(runner, inputs)
 
 
+def _multiplied(artifact: Artifact) -> list[np.ndarray[Any, Any]]:
+    """Int8 weights that are multiplied in integers, as (inputs, outputs)."""
+    import onnx
+
+    model = load_model(artifact.path)
+    stored = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8}
+    unpacked = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in ("MatMulInteger", "Gemm") and len(node.input) > 1:
+            name = unpacked.get(node.input[1], node.input[1])
+            if name in stored:
+                value = onnx.numpy_helper.to_array(stored[name])
+                found.append(value.T if attributes_of(node).get("transB") else value)
+    return found
+
+
+def _product(activations: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """ONNX Runtime's own, of uint8 (rows, inputs) and int8 (inputs, outputs)."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["activations", "weights"], ["sums"])],
+        "product",
+        [helper.make_tensor_value_info("activations", TensorProto.UINT8, activations.shape)],
+        [helper.make_tensor_value_info("sums", TensorProto.INT32, [len(activations), weights.shape[1]])],
+        [numpy_helper.from_array(np.ascontiguousarray(weights), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (sums,) = session.run(None, {"activations": activations})
+    return sums
+
+
 def _gelus(artifact: Artifact) -> set[str]:
     """How the file's GELU operators are computed."""
     gelus = [node for node in load_model(artifact.path).graph.node if node.op_type == "Gelu"]
@@ -255,6 +290,42 @@ def test_gelu_is_taken_by_tanh_where_layers_compute_in_integers(
     assert _gelus(parents[tower]) == {"erf"}
     assert _gelus(taken) == wanted
     assert _gelus(asked) == {"erf"}
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("name", ["dynamic_w8", "static_w8a8"])
+def test_products_come_out_exact_on_every_cpu(tower: Tower, name: str, quantized: Quantized) -> None:
+    """Activations that drive each output to its ends, multiplied by ONNX Runtime and by numpy: the same sums."""
+    multiplied = _multiplied(quantized[tower, name])
+
+    assert len(multiplied) >= LAYERS[tower]
+    for weights in multiplied:
+        driving = np.concatenate([255 * (weights.T > 0), 255 * (weights.T < 0)]).astype(np.uint8)
+        np.testing.assert_array_equal(_product(driving, weights), driving.astype(np.int32) @ weights.astype(np.int32))
+
+
+@pytest.mark.parametrize("name", ["dynamic_w8", "static_w8a8"])
+def test_one_scale_a_tensor_can_be_asked_for(
+    name: str, parents: Artifacts, samples: dict[Tower, Path], inputs: Inputs, tmp_path: Path
+) -> None:
+    """Further away than with a scale a channel, and still the model."""
+    wanted = replace(calibrated(recipe(name), samples["text"]), granularity="tensor")
+
+    coarse = _convert(parents["text"], wanted, tmp_path)
+
+    cosines = centred_cosines(_embed(parents["text"], inputs["text"]), _embed(coarse, inputs["text"]))
+    assert np.median(cosines) > 0.9
+
+
+def test_larger_weights_would_be_cut_off() -> None:
+    """The twin: neighbours of 127 each, on a CPU that adds their products in 16 bits."""
+    weights = np.full((64, 64), 127, np.int8)
+    driving = np.full((1, 64), 255, np.uint8)
+    if (_product(driving, weights) == driving.astype(np.int32) @ weights.astype(np.int32)).all():
+        pytest.skip("this CPU has integer dot products (VNNI, or it is an ARM): it cuts nothing off")
+
+    halved = np.where(np.arange(64)[:, None] % 2, weights, 1).astype(np.int8)
+    np.testing.assert_array_equal(_product(driving, halved), driving.astype(np.int32) @ halved.astype(np.int32))
 
 
 def test_the_same_bytes_every_time(
