@@ -26,10 +26,11 @@ SAMPLES = 8
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests run side by side file by file, the end-to-end ones as one: what a group shares is made once."""
+    """Tests run side by side file by file, those of the one whole export together: what a group shares is made once."""
     for item in items:
-        together = item.path.parent if item.path.parent.name == "end_to_end" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(item.config.rootpath))))
+        shares_export = "exported" in getattr(item, "fixturenames", ())
+        file = str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group("whole-export" if shares_export else file))
 
 
 @pytest.fixture(scope="session")
