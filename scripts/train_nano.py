@@ -226,11 +226,11 @@ def _batch(plan: Plan, data: Data, step: int, progress: float) -> tuple[torch.Te
 
 
 def _memory_format(plan: Plan) -> torch.memory_format:
-    """On a CPU without AVX-512 never channels_last: there torch 2.14.1's oneDNN writes past a buffer on the way back
-    through this model's convolutions (`mkldnn_convolution_backward_weights`), and the process ends in a segmentation
-    fault. It can go when `tests/scripts` passes without it on such a CPU.
+    """Never channels_last on a CPU with AVX2 and no AVX-512: there oneDNN (torch 2.14.1) writes past a buffer
+    on its way back through this model's convolutions (`mkldnn_convolution_backward_weights`), and the process ends in
+    a segmentation fault. It can go when `tests/scripts` passes without it on such a CPU.
     """
-    sound = plan.device != "cpu" or "AVX2" not in torch.backends.cpu.get_cpu_capability()
+    sound = plan.device != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX2"
     return torch.channels_last if plan.spec.id in CHANNELS_LAST and sound else torch.contiguous_format
 
 

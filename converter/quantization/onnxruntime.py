@@ -20,7 +20,7 @@ Rules:
 8. The pre-processing that ONNX Runtime asks for: the float32 file was simplified when it was written, and shapes are
    inferred here. Its own optimisation before quantizing is left out: it would merge and rename layers.
 9. Between layers with integer arithmetic GELU is computed by tanh instead of erf: 0.0005 away at most, a fortieth of an
-   int8 step, in two thirds of the time (ONNX Runtime 1.26), and on S1 it takes as long as a quarter of the products.
+   int8 step, in two thirds of the time (ONNX Runtime 1.26). By erf, it takes a quarter of the products' time on S1.
    Where GELU is no operator (before opset 20) it stays as it is.
 10. Scales of weights are such that the sum of two neighbours' products fits into 16 bits (gptq.py, rule 5): an x86
     without VNNI sums them there and cuts off the rest. So a file gives the same on every CPU. With one scale a tensor

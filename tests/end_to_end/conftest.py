@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 EXPORT_SECONDS = 2600
-"""A whole export took 15 minutes on two slow cores that other tests were using too."""
+"""A whole export overran 25 minutes on two slow cores that other work was using too."""
 PACKAGE = Path(__file__).parents[1] / "packages" / "gzipped_onnx"
 
 

@@ -308,7 +308,7 @@ def test_products_come_out_exact_on_every_cpu(tower: Tower, name: str, quantized
 def test_one_scale_a_tensor_can_be_asked_for(
     name: str, parents: Artifacts, samples: dict[Tower, Path], inputs: Inputs, tmp_path: Path
 ) -> None:
-    """Further away than with a scale a channel, and still the model."""
+    """It is still the model; scales of channels are told to no quantizer then."""
     wanted = replace(calibrated(recipe(name), samples["text"]), granularity="tensor")
 
     coarse = _convert(parents["text"], wanted, tmp_path)
