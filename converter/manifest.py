@@ -120,8 +120,16 @@ class ManifestReference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A refusal of `mcconvert publish` that its user waived by `--allow`, and what that let through."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of `manifest.json`."""
+    """The whole of `manifest.json`. `waivers` are there in a published one only."""
 
     schema_version: int
     created_by: str
@@ -129,3 +137,4 @@ class Manifest:
     references: tuple[ManifestReference, ...]
     artifacts: tuple[ManifestEntry, ...]
     environment: Mapping[str, str]
+    waivers: tuple[Waiver, ...] = ()

@@ -318,8 +318,10 @@ class ParityReport:
     """One comparison of a candidate with a reference or a parent on a named sample set.
 
     `executed_by` says in words what ran the candidate, `values_executed` how many values it computed where the runner
-    counts them. `outputs` and `ranking` are about the samples, `stress` about the rows beyond them. `structure` is
-    there for formats that are read as well as run. `cautions` say what a passed bound does not prove.
+    counts them. `latency_ms` is the median time of one call with one sample while that ran, beside whatever else the
+    machine did; None where calls took several samples or nothing like the phone's own code ran. `outputs` and `ranking`
+    are about the samples, `stress` about the rows beyond them. `structure` is there for formats that are read as well
+    as run. `cautions` say what a passed bound does not prove.
     """
 
     reference: str
@@ -332,6 +334,7 @@ class ParityReport:
     stress: StressParity | None = None
     nonfinite_origin: NonfiniteOrigin | None = None
     values_executed: int = 0
+    latency_ms: float | None = None
     cautions: tuple[str, ...] = ()
     passed: bool = False
 
