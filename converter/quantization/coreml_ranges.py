@@ -19,12 +19,16 @@ from converter.mil.interpreter import Interpreter
 from converter.mil.program import read_program
 from converter.quantization.calibration import Sample
 from converter.quantization.estimators import Range, RangeEstimator
+from converter.quantization.gptq import add_products, spread_rows
 from converter.records import Recipe, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """By the program's names of values. `products` are sums of x xT over all places, x being the channels of one."""
+    """By the program's names of values.
+
+    `products` are sums of x xT, x being the channels of one place; of a sample as many places as `spread_rows` takes.
+    """
 
     ranges: Mapping[str, Range] = field(default_factory=dict)
     products: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
@@ -44,19 +48,20 @@ def measure(
         ConversionError: there are no samples, a value is not computed, or one is NaN or infinite.
     """
     interpreter = Interpreter(read_program(package))
-    specs, estimator = tuple(inputs), RangeEstimator(recipe)
+    specs, estimator, seen = tuple(inputs), RangeEstimator(recipe), RangeEstimator()
     products: dict[str, npt.NDArray[np.float64]] = {}
-    for sample in samples:
+    for number, sample in enumerate(samples):
         for _, results in interpreter.steps({spec.name: _laid_out(sample[spec.name], spec) for spec in specs}):
             for name, value in results.items():
-                if name in ranged or name in multiplied:
+                if name in ranged:
                     estimator.update(name, value.numpy())
+                if name in ranged or name in multiplied:
+                    seen.update(name, value.numpy())
                 if name in multiplied:
-                    channels = value.movedim(multiplied[name], 0).flatten(1)
-                    products[name] = products.get(name, 0.0) + (channels @ channels.T).double().numpy()
-    _refuse_unusable(package, {*ranged, *multiplied}, estimator)
-    ranges = {name: ends for name, ends in estimator.ranges().items() if name in ranged}
-    return Measured(ranges=ranges, products=products)
+                    places = value.movedim(multiplied[name], -1).flatten(0, -2)
+                    add_products(products, name, spread_rows(places.numpy(), number))
+    _refuse_unusable(package, {*ranged, *multiplied}, seen.extremes())
+    return Measured(ranges=estimator.ranges(), products=products)
 
 
 def _laid_out(array: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, Any]:
@@ -65,8 +70,7 @@ def _laid_out(array: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, 
     return np.ascontiguousarray(array.transpose(0, 3, 1, 2)) if array.ndim == 4 and array.shape != wanted else array
 
 
-def _refuse_unusable(package: Path, names: Collection[str], estimator: RangeEstimator) -> None:
-    seen = estimator.extremes()
+def _refuse_unusable(package: Path, names: Collection[str], seen: Mapping[str, Range]) -> None:
     if not seen:
         message = f"{package}: there is not one calibration sample to measure activations with"
         raise ConversionError(message)

@@ -101,6 +101,14 @@ def spread_rows(rows: Matrix, sample: int) -> Matrix:
     return rows[sample % step :: step]
 
 
+def add_products(sums: dict[Any, npt.NDArray[np.float64]], key: Hashable, rows: Matrix) -> None:
+    """Add x xT of the rows x, (n, in), to the sum of that key, in place: float32 products, float64 sums."""
+    rows = rows.astype(np.float32, copy=False)
+    if key not in sums:
+        sums[key] = np.zeros((rows.shape[1], rows.shape[1]))
+    sums[key] += rows.T @ rows
+
+
 def round_to_nearest(weights: Matrix) -> npt.NDArray[np.float32]:
     """Rule 1 alone, weights one by one. `weights` (out, ...)."""
     flat = weights.reshape(len(weights), -1).astype(np.float64)
@@ -109,13 +117,19 @@ def round_to_nearest(weights: Matrix) -> npt.NDArray[np.float32]:
 
 
 def _inverse_factor(hessian: Matrix) -> Matrix:
-    """The upper Cholesky factor of the damped H's inverse (rules 2 and 3)."""
-    size = len(hessian)
+    """U, upper triangular, with U^T U the damped H's inverse (rules 2 and 3).
+
+    H = R R^T with R upper triangular is a Cholesky factorization in reverse order, and U is R's inverse: a sixth of the
+    work of inverting H and factorizing that.
+    """
+    from scipy.linalg.lapack import dtrtri
+
     diagonal = np.diagonal(hessian)
     damping = DAMPING * float(diagonal.mean()) or 1.0
-    damped = hessian + np.eye(size) * damping
-    inverse = np.linalg.inv(damped)
-    return np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T)
+    damped = hessian + np.eye(len(hessian)) * damping
+    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    inverse, _ = dtrtri(upper, lower=0)
+    return np.ascontiguousarray(inverse)
 
 
 def _round_block(working: Matrix, steps: Matrix, scales: Matrix, factor: Matrix, start: int, stop: int) -> Matrix:

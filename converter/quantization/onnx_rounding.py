@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.quantization.calibration import calibration_of
-from converter.quantization.gptq import SAMPLES, STEM_SHARE, in_groups, round_by_output, scales_of, spread_rows
+from converter.quantization.gptq import (
+    SAMPLES,
+    STEM_SHARE,
+    add_products,
+    in_groups,
+    round_by_output,
+    scales_of,
+    spread_rows,
+)
 from converter.quantization.onnx_graph import Array, Graph, attributes_of
 from converter.quantization.onnx_ranges import open_session, run_sample
 from converter.quantization.onnx_weights import Weight
@@ -112,8 +120,8 @@ def _hessians(model: Any, weights: Sequence[Weight], recipe: Recipe, layouts: Ma
     found: Hessians = {}
     for number, sample in enumerate(islice(calibration_of(recipe), recipe.samples or SAMPLES)):
         for name, value in zip(names, run_sample(session, names, sample, layouts), strict=True):
-            rows = spread_rows(_rows(value, channels_first=name in channels_first), number).astype(np.float32)
-            found[name] = found.get(name, 0.0) + (rows.T @ rows).astype(np.float64)
+            rows = spread_rows(_rows(value, channels_first=name in channels_first), number)
+            add_products(found, name, rows)
     return found
 
 

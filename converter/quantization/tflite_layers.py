@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.quantization.gptq import STEM_SHARE, spread_rows
+from converter.quantization.gptq import STEM_SHARE, add_products, spread_rows
 from converter.quantization.recipes import layer_name
 from converter.tflite_graph import Graph
 
@@ -106,8 +106,7 @@ def hessians(
     for number, tensors in enumerate(samples):
         for name, value in tensors:
             for key, layer in readers.get(name, {}).items():
-                rows = rows_of(graph, layer, value, number).astype(np.float32)
-                found[key] = found.get(key, 0.0) + (rows.T @ rows).astype(np.float64)
+                add_products(found, key, rows_of(graph, layer, value, number))
     return found
 
 
