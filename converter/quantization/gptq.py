@@ -103,7 +103,7 @@ def spread_rows(rows: Matrix, sample: int) -> Matrix:
 
 def add_products(sums: dict[Any, npt.NDArray[np.float64]], key: Hashable, rows: Matrix) -> None:
     """Add x xT of the rows x, (n, in), to the sum of that key, in place: float32 products, float64 sums."""
-    rows = rows.astype(np.float32, copy=False)
+    rows = np.ascontiguousarray(rows, np.float32)  # strided ones are multiplied without BLAS
     if key not in sums:
         sums[key] = np.zeros((rows.shape[1], rows.shape[1]))
     sums[key] += rows.T @ rows
