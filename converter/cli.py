@@ -20,6 +20,7 @@ from converter import __version__
 from converter.cli_explain import explain
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
+from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
@@ -221,6 +222,8 @@ def completion(shell: str) -> None:
 cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(verify)
+cli.add_command(keygen)
+cli.add_command(sign)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)

@@ -1,0 +1,254 @@
+"""Check offline that a folder's documents and files are one whole: every byte as the statement says, nothing beside it.
+
+A finding is a mismatch, with the file and what to do about it; where there is none, every file is the one that the
+statement tells of, and the statement is as `SHA256SUMS`, the SBOM, the manifest and its signature want it.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from converter.build import Build
+from converter.errors import UsageError
+from converter.files import hash_path
+from converter.manifest import Manifest
+from converter.publishing.checksums import (
+    BESIDE,
+    CARD,
+    DOCUMENTS,
+    PROVENANCE,
+    SBOM,
+    SUMS,
+    below,
+    files_of,
+    folder_sha256,
+    inside,
+    linked,
+    named,
+    sums,
+)
+from converter.publishing.manifest import read_manifest
+from converter.publishing.provenance import hashes_of
+from converter.publishing.signatures import check_signatures
+from converter.publishing.signing import Keys
+from converter.publishing.statement import Statement, build_of, read_statement
+from converter.records import Finding
+from converter.release import MANIFEST
+
+AGAIN = (
+    "run the same export again: it makes what is wrong anew; a folder that was given to you, take again at its source"
+)
+STALE = (
+    "run the same export again: it writes the documents anew. A folder that was given to you, take again at its source"
+)
+LARGEST_DOCUMENT = 256 * 2**20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_folder(folder: Path, keys: Keys) -> list[Finding]:
+    """Everything that is wrong with a folder, also where its manifest cannot be read.
+
+    Raises:
+        UsageError: it holds neither a manifest nor a statement; or a key in `keys` cannot be read.
+        MissingDependencyError: `keys` names an identity, and sigstore is not installed.
+    """
+    if not any((folder / name).exists() for name in (MANIFEST, PROVENANCE)):
+        message = f"{folder}: neither {MANIFEST} nor {PROVENANCE} is there: give a model's folder, artifacts/MODEL"
+        raise UsageError(message)
+    try:
+        _document(folder, MANIFEST)
+        manifest = read_manifest(folder)
+    except (UsageError, ValueError, RecursionError) as error:
+        return [Finding(name=MANIFEST, seen=f"cannot be read: {_short(error)}", advice=AGAIN)]
+    return check_provenance(folder, manifest, keys)
+
+
+def check_provenance(folder: Path, manifest: Manifest, keys: Keys) -> list[Finding]:
+    """Every mismatch between a folder's files, its manifest and its documents; empty when all is well.
+
+    Raises:
+        UsageError: a key in `keys` cannot be read.
+        MissingDependencyError: `keys` names an identity, and sigstore is not installed.
+    """
+    astray = list(_astray(folder, [one.path for one in named(manifest)], MANIFEST))
+    if astray:
+        return astray
+    try:
+        data = _document(folder, PROVENANCE)
+        statement = read_statement(data)
+        build = build_of(statement)
+    except (ValueError, RecursionError) as error:
+        return [Finding(name=PROVENANCE, seen=f"cannot be read: {_short(error)}", advice=STALE)]
+    stated = hashes_of(statement)
+    astray = [*_malformed(statement), *_astray(folder, [*stated], PROVENANCE)]
+    if astray:
+        return astray
+    return [
+        *_differing(folder, stated),
+        *_unstated(folder, manifest, stated),
+        *_against_manifest(manifest, stated),
+        *_against_build(manifest, build, stated),
+        *_against_sums(folder, stated),
+        *_strays(folder, stated),
+        *check_signatures(folder, data, keys),
+    ]
+
+
+def _document(folder: Path, name: str) -> bytes:
+    """The bytes of a document.
+
+    Raises:
+        ValueError: it is missing, a link, no plain file, or larger than any document of ours.
+    """
+    why = _not_plain(folder, name)
+    if why:
+        raise ValueError(why)
+    if (folder / name).stat().st_size > LARGEST_DOCUMENT:
+        message = f"it is larger than {LARGEST_DOCUMENT:,} bytes"
+        raise ValueError(message)
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+
+
+def _not_plain(folder: Path, path: str) -> str:
+    """Why a path is not a plain file of the folder; empty when it is."""
+    if linked(folder, path):
+        return "a symbolic link is not a file of this folder"
+    try:
+        mode = (folder / path).lstat().st_mode
+    except OSError as error:
+        return "it is missing" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    return "" if stat.S_ISREG(mode) else "it is not a plain file"
+
+
+def _astray(folder: Path, paths: list[str], document: str) -> Iterator[Finding]:
+    """Paths of a document that do not stay in the folder: nothing is read there."""
+    for path in paths:
+        if not inside(path):
+            yield Finding(name=document, seen=f"names {path!r}, which is no path inside the folder", advice=AGAIN)
+        elif linked(folder, path):
+            yield Finding(
+                name=path, seen="a symbolic link leads to it: what it leads to is no file of this folder",
+                advice="put the file itself there, or export again",
+            )  # fmt: skip
+
+
+def _malformed(statement: Statement) -> Iterator[Finding]:
+    """Subjects that say nothing, or two things."""
+    for name, count in Counter(one.name for one in statement.subject).items():
+        if count > 1:
+            yield Finding(name=PROVENANCE, seen=f"states {name!r} {count} times", advice=STALE)
+    for one in statement.subject:
+        if set(one.digest) != {"sha256"} or not _SHA256.fullmatch(one.digest["sha256"]):
+            yield Finding(name=PROVENANCE, seen=f"gives no sha256 of {one.name!r}", advice=STALE)
+
+
+def _differing(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """Subjects that are not on disk as stated."""
+    for path, sha256 in stated.items():
+        why = _not_plain(folder, path) or _hash_differs(folder / path, sha256)
+        if why:
+            yield Finding(name=path, seen=why, advice=STALE if path in DOCUMENTS else AGAIN)
+
+
+def _hash_differs(path: Path, sha256: str) -> str:
+    try:
+        found = hash_path(path)[0]
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    return "" if found == sha256 else f"it was changed: sha256 {found[:12]}..., {PROVENANCE} says {sha256[:12]}..."
+
+
+def _unstated(folder: Path, manifest: Manifest, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """Files of the release that no subject tells of, and subjects that belong to nothing."""
+    documents = [name for name in (MANIFEST, SBOM) if name not in stated]
+    documents += [CARD] * (CARD not in stated and (folder / CARD).exists())
+    paths = [path for one in named(manifest) for path in files_of(folder, one.path) if path not in stated]
+    for path in (*documents, *paths):
+        yield Finding(name=path, seen=f"{PROVENANCE} does not tell of it", advice=STALE)
+    roots = tuple(one.path for one in named(manifest))
+    for path in stated:
+        if path not in (MANIFEST, SBOM, CARD, *roots) and not path.startswith(tuple(f"{one}/" for one in roots)):
+            yield Finding(name=PROVENANCE, seen=f"tells of {path}, which {MANIFEST} does not name", advice=STALE)
+
+
+def _against_manifest(manifest: Manifest, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """Hashes that the manifest gives otherwise than the statement does."""
+    for one in named(manifest):
+        inner = below(stated, one.path)
+        said = stated.get(one.path) or (folder_sha256(inner) if inner else "")
+        if said and said != one.sha256:
+            seen = f"{MANIFEST} says sha256 {one.sha256[:12]}..., {PROVENANCE} says {said[:12]}..."
+            yield Finding(name=one.path, seen=seen, advice=STALE)
+
+
+def _against_build(manifest: Manifest, build: Build, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """What the statement says of model, weights, SBOM and invocations that does not fit together."""
+    weights = [one.digest.get("sha256") for one in build.materials if one.name == "weights"]
+    if weights != [manifest.model.weights.sha256]:
+        yield Finding(name=PROVENANCE, seen=f"its weights are not those of {MANIFEST}", advice=STALE)
+    if build.parameters.get("model") != manifest.model.id:
+        yield Finding(name=PROVENANCE, seen=f"it tells of another model than {MANIFEST}", advice=STALE)
+    if build.sbom_sha256 != stated.get(SBOM, ""):
+        yield Finding(name=SBOM, seen=f"{PROVENANCE} gives two hashes of it", advice=STALE)
+    known = {build.invocation, *(one.invocation for one in build.earlier), ""}
+    strange = sorted({one.invocation for one in build.origins.values()} - known)
+    if strange:
+        yield Finding(
+            name=PROVENANCE, seen=f"it tells nothing of {', '.join(strange)}, which built files", advice=STALE
+        )
+
+
+def _against_sums(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """`SHA256SUMS` is not, byte for byte, what the statement and its own hash make it."""
+    expected = sums({**stated, PROVENANCE: hash_path(folder / PROVENANCE)[0]})
+    try:
+        found = _document(folder, SUMS)
+    except ValueError as error:
+        yield Finding(name=SUMS, seen=str(error), advice=STALE)
+        return
+    if found != expected:
+        yield Finding(name=SUMS, seen=_first_difference(found, expected), advice=STALE)
+
+
+def _first_difference(found: bytes, expected: bytes) -> str:
+    """Which line of a file is not as it must be; where it is the statement's, that may be the changed one."""
+    lines, wanted = found.split(b"\n"), expected.split(b"\n")
+    number = next(
+        (i for i, (a, b) in enumerate(zip(lines, wanted, strict=False)) if a != b), min(len(lines), len(wanted))
+    )
+    line = wanted[number] if number < len(wanted) else b""
+    path = line.partition(b"  ")[2].decode(errors="replace")
+    if path == PROVENANCE:
+        return f"it or {PROVENANCE} was changed: line {number + 1} does not give the hash of {PROVENANCE}"
+    return f"it was changed: line {number + 1} is not '{line.decode(errors='replace')}'"
+
+
+def _strays(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """Files that nobody names. Hidden names and what other commands put beside a manifest are no part of a release."""
+    for path in _walk(folder, ""):
+        if path not in stated and path not in DOCUMENTS:
+            advice = "remove it or keep it elsewhere; exporting its row again names a file that was left behind"
+            yield Finding(name=path, seen="no document names it", advice=advice)
+
+
+def _walk(folder: Path, path: str) -> Iterator[str]:
+    for entry in sorted((folder / path).iterdir()):
+        inner = f"{path}/{entry.name}" if path else entry.name
+        if entry.name.startswith(".") or inner in BESIDE:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _walk(folder, inner)
+        else:
+            yield inner
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
