@@ -6,15 +6,19 @@ It is our tag there: what it lists came from us and may give way to the next ver
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from converter.errors import PublishError
+from converter.files import hash_path
 from converter.records import from_json, to_json
-from converter.release import Published, Release
+from converter.release import Published, Release, ReleaseFile
 
 LISTING = "release.json"
+_MAY_BE_THERE = ("README", "LICENSE", "LICENCE", "NOTICE")
+"""How files begin that a fresh repository comes with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +107,37 @@ def require_bytes(data: bytes, sha256: str, what: str) -> bytes:
         message = f"{what}: its sha256 is {seen}, published was {sha256}; the destination no longer gives what it took"
         raise PublishError(message)
     return data
+
+
+def require_source(file: ReleaseFile) -> None:
+    """Refuse a file that changed since it was gathered.
+
+    Raises:
+        PublishError: with both hashes.
+    """
+    seen = hash_path(file.source)[0]
+    if seen != file.sha256:
+        message = f"{file.source}: its sha256 is {seen}, gathered was {file.sha256}: it changed meanwhile; run again"
+        raise PublishError(message)
+
+
+def require_room(paths: Iterable[str], title: str) -> None:
+    """Refuse a place without our listing that holds more than a fresh one: someone's work is there.
+
+    Raises:
+        PublishError: naming some of what is there.
+    """
+    found = [path for path in paths if not path.upper().startswith(_MAY_BE_THERE) and not path.startswith(".git")]
+    if found:
+        message = (
+            f"{title} holds {', '.join(found[:3])} and no {LISTING}: it is not a place that mcconvert publishes to; "
+            "name an empty one"
+        )
+        raise PublishError(message)
+
+
+def taken(title: str, version: str) -> PublishError:
+    """The refusal to touch a version that is there with other files."""
+    return PublishError(
+        f"{title}: {version} was published meanwhile by someone else and never changes; run again for the next version"
+    )

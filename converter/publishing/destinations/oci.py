@@ -16,7 +16,7 @@ from typing import Any
 
 from converter.errors import PublishError
 from converter.publishing.addresses import cause_of, parse_address, version_number, without_secrets
-from converter.publishing.listing import require_bytes, require_model
+from converter.publishing.listing import require_bytes, require_model, taken
 from converter.publishing.registry import Registry, connect, login
 from converter.release import LATEST, Published, Release, ReleaseFile, Transfer
 
@@ -140,11 +140,11 @@ class OciRepository:
         data = self._manifest(version)
         if self._described(version, data).manifest_sha256 == published.manifest_sha256:
             return data
-        raise _taken(self.title, version)
+        raise taken(self.title, version)
 
     def _require_ours(self, version: str, data: bytes) -> None:
         if self._manifest(version) != data:
-            raise _taken(self.title, version)
+            raise taken(self.title, version)
 
     def _has(self, file: ReleaseFile) -> bool:
         url = self.registry.url(f"blobs/sha256:{file.sha256}")
@@ -212,12 +212,6 @@ def _manifest_of(release: Release, published: Published) -> bytes:
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _taken(title: str, version: str) -> PublishError:
-    return PublishError(
-        f"{title}: {version} was published meanwhile by someone else and never changes; run again for the next version"
-    )
 
 
 def _reason(answer: Any) -> str:
