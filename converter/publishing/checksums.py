@@ -18,7 +18,7 @@ from converter.release import MANIFEST
 SBOM, PROVENANCE, SUMS, CARD = "sbom.cdx.json", "provenance.json", "SHA256SUMS", "README.md"
 ENVELOPE, BUNDLE = "provenance.dsse.json", "provenance.sigstore.json"
 DOCUMENTS = (MANIFEST, SBOM, PROVENANCE, SUMS, ENVELOPE, BUNDLE, CARD)
-BESIDE = ("logs", "matrix.svg", "matrix.json", "task.json", "index.json")
+BESIDE = ("logs", "recipes", "matrix.svg", "matrix.json", "task.json")
 """Names in a model's folder that commands give and that are no part of a release."""
 
 
@@ -97,3 +97,8 @@ def artifact_hashes(folder: Path, manifest: Manifest, known: Mapping[str, str]) 
 def sums(hashes: Mapping[str, str]) -> bytes:
     """`SHA256SUMS` over files, by path: the form that `sha256sum -c` reads, sorted by path."""
     return "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes)).encode()
+
+
+def is_signed(folder: Path) -> bool:
+    """Whether a signature lies beside the statement, valid or not."""
+    return any((folder / name).exists() for name in (ENVELOPE, BUNDLE))
