@@ -263,6 +263,7 @@ def _request(options: dict[str, Any]) -> Request:
 
 def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
     from converter.pipeline.run import exit_code_of
+    from converter.publishing.checksums import is_signed
     from converter.report.console import open_console
     from converter.report.live import LiveLines
     from converter.report.summary import print_summary
@@ -270,6 +271,7 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
 
     prepared = prepare(request)
     _notice(prepared)
+    signed = is_signed(prepared.workspace.folder)
     with LiveLines(open_console(stderr=True), verbose=verbose) as live:
         report = export(prepared, live.started, live.finished)
     if as_json:
@@ -279,6 +281,8 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
         print_summary(open_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
     if report.peak_rss_bytes:
         click.echo(f"peak memory of all steps together: {report.peak_rss_bytes / 2**30:.1f} GiB", err=True)
+    if signed and not is_signed(prepared.workspace.folder):
+        click.echo("the signature was removed: it was over what the folder said before; sign again", err=True)
     if report.interrupted:
         raise KeyboardInterrupt
     return exit_code_of(report.results)

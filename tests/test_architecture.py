@@ -25,7 +25,10 @@ MAY_IMPORT = {
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)
-HEAVY = ("torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf")
+HEAVY = (
+    "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
+    "cryptography", "sigstore", "jsonschema",
+)  # fmt: skip
 
 
 def _imports(path: Path) -> set[str]:

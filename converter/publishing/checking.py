@@ -10,7 +10,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from converter.build import Build
 from converter.errors import UsageError
@@ -74,6 +74,15 @@ def check_provenance(folder: Path, manifest: Manifest, keys: Keys) -> list[Findi
         UsageError: a key in `keys` cannot be read.
         MissingDependencyError: `keys` names an identity, and sigstore is not installed.
     """
+    try:
+        return _mismatches(folder, manifest, keys)
+    except OSError as error:
+        name = Path(error.filename).name if error.filename else folder.name
+        seen = f"cannot be read: {error.strerror or error}"
+        return [Finding(name=name, seen=seen, advice="mend its rights, or take the folder again at its source")]
+
+
+def _mismatches(folder: Path, manifest: Manifest, keys: Keys) -> list[Finding]:
     astray = list(_astray(folder, [one.path for one in named(manifest)], MANIFEST))
     if astray:
         return astray
@@ -93,7 +102,7 @@ def check_provenance(folder: Path, manifest: Manifest, keys: Keys) -> list[Findi
         *_against_manifest(manifest, stated),
         *_against_build(manifest, build, stated),
         *_against_sums(folder, stated),
-        *_strays(folder, stated),
+        *_strays(folder, manifest),
         *check_signatures(folder, data, keys),
     ]
 
@@ -172,9 +181,9 @@ def _unstated(folder: Path, manifest: Manifest, stated: Mapping[str, str]) -> It
     paths = [path for one in named(manifest) for path in files_of(folder, one.path) if path not in stated]
     for path in (*documents, *paths):
         yield Finding(name=path, seen=f"{PROVENANCE} does not tell of it", advice=STALE)
-    roots = tuple(one.path for one in named(manifest))
+    known = {MANIFEST, SBOM, CARD, *(one.path for one in named(manifest))}
     for path in stated:
-        if path not in (MANIFEST, SBOM, CARD, *roots) and not path.startswith(tuple(f"{one}/" for one in roots)):
+        if path not in known and known.isdisjoint(map(str, PurePosixPath(path).parents)):
             yield Finding(name=PROVENANCE, seen=f"tells of {path}, which {MANIFEST} does not name", advice=STALE)
 
 
@@ -230,10 +239,11 @@ def _first_difference(found: bytes, expected: bytes) -> str:
     return f"it was changed: line {number + 1} is not '{line.decode(errors='replace')}'"
 
 
-def _strays(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
+def _strays(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     """Files that nobody names. Hidden names and what other commands put beside a manifest are no part of a release."""
+    known = {*DOCUMENTS, *(one.path for one in named(manifest))}
     for path in _walk(folder, ""):
-        if path not in stated and path not in DOCUMENTS:
+        if path not in known and known.isdisjoint(map(str, PurePosixPath(path).parents)):
             advice = "remove it or keep it elsewhere; exporting its row again names a file that was left behind"
             yield Finding(name=path, seen="no document names it", advice=advice)
 

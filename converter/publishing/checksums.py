@@ -18,7 +18,7 @@ from converter.release import MANIFEST
 SBOM, PROVENANCE, SUMS, CARD = "sbom.cdx.json", "provenance.json", "SHA256SUMS", "README.md"
 ENVELOPE, BUNDLE = "provenance.dsse.json", "provenance.sigstore.json"
 DOCUMENTS = (MANIFEST, SBOM, PROVENANCE, SUMS, ENVELOPE, BUNDLE, CARD)
-BESIDE = ("logs", "matrix.svg", "matrix.json", "task.json", "index.json")
+BESIDE = ("logs", "recipes", "matrix.svg", "matrix.json", "task.json")
 """Names in a model's folder that commands give and that are no part of a release."""
 
 
@@ -81,11 +81,12 @@ def artifact_hashes(folder: Path, manifest: Manifest, known: Mapping[str, str]) 
     """The hash of every plain file that the manifest names, as the manifest says.
 
     Nothing of a plain file is read. A folder's files are, unless `known` hashes together give the folder's own hash.
+    Nothing outside of the model's folder is looked at.
     """
     found: dict[str, str] = {}
     for one in named(manifest):
         remembered = below(known, one.path)
-        if not (folder / one.path).is_dir():
+        if not inside(one.path) or not (folder / one.path).is_dir():
             found[one.path] = one.sha256
         elif remembered and folder_sha256(remembered) == one.sha256:
             found |= {f"{one.path}/{name}": value for name, value in remembered.items()}
@@ -97,3 +98,8 @@ def artifact_hashes(folder: Path, manifest: Manifest, known: Mapping[str, str]) 
 def sums(hashes: Mapping[str, str]) -> bytes:
     """`SHA256SUMS` over files, by path: the form that `sha256sum -c` reads, sorted by path."""
     return "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes)).encode()
+
+
+def is_signed(folder: Path) -> bool:
+    """Whether a signature lies beside the statement, valid or not."""
+    return any((folder / name).exists() for name in (ENVELOPE, BUNDLE))

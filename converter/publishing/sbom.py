@@ -98,7 +98,7 @@ def _component(distribution: metadata.Distribution, *, root: bool) -> Component:
     from packageurl import PackageURL
     from packaging.utils import canonicalize_name
 
-    name, version = canonicalize_name(distribution.metadata["Name"]), distribution.version
+    name, version = canonicalize_name(distribution.metadata["Name"]), distribution.metadata["Version"]
     purl = PackageURL(type="pypi", name=name, version=version)
     content = "" if root else _content_sha256(distribution)  # an editable install lists no source
     return Component(
