@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from converter.files import hash_path
-from converter.publishing import checking
+from converter.publishing import on_disk
 from converter.publishing.checking import check_folder
 from converter.publishing.signing import Keys, make_keys, read_private_key, sign
 from tests.end_to_end.conftest import Ran, mcconvert
@@ -88,7 +88,7 @@ def test_an_export_tells_what_it_made_and_from_what(made: tuple[Ran, Path], cach
 
 def test_the_statement_has_the_published_shape(made: tuple[Ran, Path]) -> None:
     """in-toto's and SLSA's fields as the schema in the package says; one of another type does not pass."""
-    schema = json.loads((Path(checking.__file__).with_name("provenance.schema.json")).read_bytes())
+    schema = json.loads((Path(on_disk.__file__).with_name("provenance.schema.json")).read_bytes())
     stated = statement(made[1])
     validator = jsonschema.Draft202012Validator(schema)
 
@@ -262,4 +262,4 @@ def _missed(folder: Path, names: Iterable[str], count: int, keys: Keys) -> list[
 def _remember_artifacts(folder: Path, artifacts: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash the large files once: only documents change from here on."""
     known = {folder / name: hash_path(folder / name) for name in artifacts}
-    monkeypatch.setattr(checking, "hash_path", lambda path: known.get(path) or hash_path(path))
+    monkeypatch.setattr(on_disk, "hash_path", lambda path: known.get(path) or hash_path(path))
