@@ -7,7 +7,6 @@ them says which is which file. GitHub takes no empty assets: an empty file is on
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import tempfile
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import PublishError
-from converter.publishing.addresses import cause_of, parse_address, version_number, without_secrets
+from converter.publishing.addresses import parse_address, version_number, without_secrets
+from converter.publishing.github_client import LOGIN, connect, told
 from converter.publishing.listing import (
     LISTING,
     Listing,
@@ -38,13 +38,7 @@ EXTRA = "github"
 
 MOST_ASSETS = 1000
 """What GitHub takes in one release."""
-_API = "https://api.github.com"
-_SECONDS = 120
-"""GitHub hashes an asset before it answers."""
-_SECONDS_BETWEEN_WRITES = 1.0
-"""What GitHub asks of those who write much."""
 _BINARY = "application/octet-stream"
-_LOGIN = "GITHUB_TOKEN has to be a token that may write contents there ('permissions: contents: write' in a workflow)"
 
 
 @contextmanager
@@ -57,11 +51,11 @@ def open_destination(address: str, model: str) -> Iterator[GitHubReleases]:
     title = f"github://{place.host}/{place.path} (GitHub releases)"
     token = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
     if not token:
-        message = f"{title}: no token is given: {_LOGIN}"
+        message = f"{title}: no token is given: {LOGIN}"
         raise PublishError(message)
-    client = _client(token)
+    client = connect(token)
     try:
-        with _told(title):
+        with told(title):
             repository = client.get_repo(f"{place.host}/{place.path}")
         yield GitHubReleases(title=title, model=model, repository=repository)
     finally:
@@ -233,7 +227,7 @@ class GitHubReleases:
             return file.read_bytes()
 
     def _told(self, what: str) -> Any:
-        return _told(f"{self.title}: {what}")
+        return told(f"{self.title}: {what}")
 
 
 def asset_name(path: str) -> str:
@@ -268,53 +262,3 @@ def _is_same(asset: Any, file: ReleaseFile, *, without_digest: bool = False) -> 
     if asset.name != asset_name(file.path):
         return False
     return asset.digest == f"sha256:{file.sha256}" or (without_digest and asset.digest is None)
-
-
-def _client(token: str) -> Any:
-    """A client that repeats nothing: its own waits go on for an hour, and a body that was sent is gone."""
-    import github
-
-    return github.Github(
-        auth=github.Auth.Token(token), base_url=os.environ.get("GITHUB_API_URL") or _API, timeout=_SECONDS, retry=None,
-        seconds_between_writes=_SECONDS_BETWEEN_WRITES,
-    )  # fmt: skip
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """What the client raises, as a refusal that says what to do."""
-    import github
-    import requests
-
-    try:
-        yield
-    except github.GithubException as error:
-        message = f"{what}: GitHub answered {error.status}: {_explained(error)}"
-        raise PublishError(without_secrets(message)) from error
-    except requests.RequestException as error:
-        message = (
-            f"{what}: no answer ({cause_of(error)}); when there is one, the same command sends only what is missing"
-        )
-        raise PublishError(message) from error
-
-
-def _explained(error: Any) -> str:
-    said = error.data if isinstance(error.data, dict) else {}
-    reasons = [str(said.get("message", ""))]
-    for one in said.get("errors") or []:
-        reasons.append(" ".join(map(str, one.values())) if isinstance(one, dict) else str(one))
-    return f"{'; '.join(filter(None, reasons))}; {_advice(error)}"
-
-
-def _advice(error: Any) -> str:
-    headers = {name.lower(): text for name, text in (error.headers or {}).items()}
-    if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
-        until = datetime.datetime.fromtimestamp(int(headers["x-ratelimit-reset"]), datetime.UTC)
-        return f"too many requests until {until:%H:%M} UTC; the same command then sends only what is missing"
-    if "retry-after" in headers:
-        return f"too many requests; in {headers['retry-after']} seconds the same command sends only what is missing"
-    if error.status in (401, 403):
-        return _LOGIN
-    if error.status == 404:
-        return f"the repository is not there, or this token does not see it; {_LOGIN}"
-    return "the same command sends only what is missing"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from converter.errors import PublishError
+from converter.publishing import github_client
 from converter.publishing.destinations import github
 from tests.publishing.destinations.github_server import GitHub
 from tests.publishing.destinations.registry import free_port
@@ -35,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
     """A repository without releases, where SECRET may write."""
     one = GitHub(writers={SECRET})
     monkeypatch.setenv("GITHUB_TOKEN", SECRET)
-    monkeypatch.setattr(github, "_SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr(github_client, "_SECONDS_BETWEEN_WRITES", 0.0)
     with served(one):
         monkeypatch.setenv("GITHUB_API_URL", f"{one.url}/api/v3")
         yield one
