@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,10 @@ from tests.publishing.destinations.releases import (
     WEIGHT,
     contents,
     described,
+    kill_after,
     make_release,
     publish,
+    publishing,
 )
 from tests.publishing.destinations.tokens import token_server
 
@@ -177,6 +180,29 @@ def test_a_blob_cut_off_midway_is_no_blob(
         registry.start()
 
         assert {one.file.path: one.action for one in destination.transfers("v1", release)}[WEIGHT] == "upload"
+
+
+def test_a_run_killed_at_any_moment_is_completed_by_the_next(registry: RegistryServer, tmp_path: Path) -> None:
+    """SIGKILL at four moments: the repository has all of v1 or no version, and the next run completes it."""
+    with oci.open_destination(_address(registry), MODEL):
+        pass  # the client is loaded once, here
+    started, absent = time.monotonic(), 0
+    publishing("oci", f"oci://{registry.host}/acme/trial", tmp_path / "files").join()
+    usual = time.monotonic() - started
+    for part in (0.2, 0.5, 0.75, 0.9):
+        address, files = f"oci://{registry.host}/acme/killed{part}", tmp_path / "files"
+        kill_after(usual * part, publishing("oci", address, files))
+        with oci.open_destination(address, MODEL) as destination:
+            absent += not destination.published()
+        last = publishing("oci", address, files)
+        last.join()
+
+        assert last.exitcode == 0
+        with oci.open_destination(address, MODEL) as destination:
+            release = make_release(files)
+            assert destination.published() == [described("v1", release)]
+            assert {one.action for one in destination.transfers("v1", release)} == {"keep"}
+    assert absent
 
 
 def test_bytes_that_changed_on_the_way_are_refused(registry: RegistryServer, tmp_path: Path) -> None:
