@@ -18,6 +18,7 @@ import click
 
 from converter import __version__
 from converter.cli_explain import explain
+from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
 from converter.cli_sign import keygen, sign
@@ -40,6 +41,7 @@ Examples:
   mcconvert plan --set onnx.fp32.options.opset=17
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
   mcconvert verify artifacts/mobileclip_s1 --matrix      do the files agree with each other?
+  mcconvert publish s3://bucket/models --dry-run         what would be published, and may it be?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
@@ -222,6 +224,8 @@ def completion(shell: str) -> None:
 cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(verify)
+cli.add_command(publish)
+cli.add_command(diff)
 cli.add_command(keygen)
 cli.add_command(sign)
 cli.add_command(explain)

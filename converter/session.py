@@ -14,7 +14,7 @@ from pathlib import Path
 from converter.config import Config, load_config
 from converter.errors import UsageError
 from converter.files import place
-from converter.manifest import FileRef, Manifest, ManifestReference, TokenizerFile
+from converter.manifest import FileRef, Manifest, ManifestReference, MissingFile, TokenizerFile
 from converter.models.catalog import find, why_no_text
 from converter.pipeline.cache import Cache, Entry
 from converter.pipeline.plan import Planner, check_dependencies, make_plan
@@ -24,7 +24,7 @@ from converter.pipeline.steps import Selection, build_steps, option_mistakes, qu
 from converter.pipeline.workspace import Workspace, workspace_of
 from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
 from converter.recipe_files import add_rows, is_recipe_file, recipe_name
-from converter.records import InputKind, ModelSpec, PlannedStep, Step, Tower, Weights
+from converter.records import InputKind, ModelSpec, PlannedStep, StageResult, Step, Tower, Weights
 from converter.session_provenance import document, new_invocation, now
 
 
@@ -184,9 +184,14 @@ def _write_manifest(prepared: Prepared, report: RunReport) -> Manifest | None:
         references,
         [entry_of(steps[result.step_id], result) for result in listed],
         environment(result.tool_versions for result in finished),
+        [_missing(result) for result in report.results if result.requested and result.artifact is None],
     )
     write_manifest(workspace.manifest, manifest)
     return manifest
+
+
+def _missing(result: StageResult) -> MissingFile:
+    return MissingFile(step_id=result.step_id, status=result.status, required=result.required)
 
 
 def _reference(workspace: Workspace, cache: Cache, tower: Tower, root: Entry) -> ManifestReference:
