@@ -83,6 +83,9 @@ REQUEST_OPTIONS = [
                       "[default: built-in captions]"),
     click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None,
                  help="Steps side by side. Each takes up to 2 threads and a few GiB.  [default: 1]"),
+    click.option("--part", metavar="TARGET/TOWER", default=None,
+                 help="Of all that is selected only one target of one tower, as 'plan --matrix' divides a run for the "
+                      "jobs of a CI service.  [default: everything]"),
     click.option("-f", "--force", is_flag=True, help="Run every step again, whatever the cache holds."),
     click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output, for programs."),
     click.option("-v", "--verbose", is_flag=True, help="Say why each row failed as it ends, and when steps begin."),
@@ -116,10 +119,14 @@ def cli(context: click.Context, /, *, dry_run: bool, as_json: bool, verbose: boo
 
 @cli.command()
 @request_options
-def plan(*, as_json: bool, verbose: bool, **options: Any) -> None:
+@click.option("--matrix", is_flag=True, help="Instead: the jobs of a CI matrix as one line of JSON, docs/ci.md.")
+def plan(*, as_json: bool, verbose: bool, matrix: bool, **options: Any) -> None:
     """Print what an export would do, step by step, and why; run nothing."""
     del verbose
-    _print_plan(_request(options), as_json=as_json)
+    if matrix:
+        _print_matrix(_request(options))
+    else:
+        _print_plan(_request(options), as_json=as_json)
 
 
 @cli.command()
@@ -301,6 +308,19 @@ def _print_plan(request: Request, *, as_json: bool) -> None:
     _notice(prepared)
     planned = make_plan(prepared)
     _show(planned, as_json=as_json, table=lambda: plan_table(planned))
+
+
+def _print_matrix(request: Request) -> None:
+    import json
+
+    import msgspec
+
+    from converter.session import prepare
+    from converter.session_matrix import matrix_of
+
+    prepared = prepare(request)
+    _notice(prepared)
+    click.echo(json.dumps(msgspec.to_builtins(matrix_of(request, prepared))))
 
 
 def _notice(prepared: Prepared) -> None:

@@ -17,6 +17,7 @@ from converter.files import place
 from converter.manifest import FileRef, Manifest, ManifestReference, MissingFile, TokenizerFile
 from converter.models.catalog import find, why_no_text
 from converter.pipeline.cache import Cache, Entry
+from converter.pipeline.parts import only
 from converter.pipeline.plan import Planner, check_dependencies, make_plan
 from converter.pipeline.plugins import extra_targets, unsupported
 from converter.pipeline.run import Finished, RunReport, RunSettings, Started, run_plan
@@ -46,6 +47,7 @@ class Request:
     images: Path | None = None
     calibration_images: Path | None = None
     calibration_captions: Path | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def prepare(request: Request) -> Prepared:
     check_dependencies(build_steps(config, spec, selection, trained=True), extras)  # before weights are fetched
     weights = resolve(spec, config.weights)
     steps = build_steps(config, spec, selection, trained=weights.trained)
+    steps = only(steps, request.part) if request.part else steps
     workspace = workspace_of(request.out, spec)
     planner = Planner(
         cache=Cache(workspace.cache_root), spec=spec, weights=weights, force=request.force,

@@ -6,14 +6,15 @@ Two small JSON files. Losing or breaking them costs time, never correctness, so 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from converter.errors import WeightsError
+from converter.files import hash_path
 
 HASHES_FILE = "file-hashes.json"
 FAILURES_FILE = "hub-failures.json"
@@ -34,19 +35,30 @@ def file_sha256(path: Path, memory: Path) -> str:
         WeightsError: the file cannot be read.
     """
     try:
-        stat = path.stat()
-        identity = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        key = str(path.resolve())
-        known = _read(memory / HASHES_FILE).get(key)
-        if isinstance(known, list) and known[:-1] == identity and isinstance(known[-1], str):
-            return known[-1]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return files_sha256([path], memory)[0]
     except OSError as error:
         message = f"{path} cannot be read ({error.strerror or error}); check that it exists and that you may read it"
         raise WeightsError(message) from error
-    _update(memory / HASHES_FILE, key, [*identity, digest])
-    return digest
+
+
+def files_sha256(paths: Sequence[Path], memory: Path) -> list[str]:
+    """Each file's sha256, as `file_sha256` remembers it; the memory is read and written once for all of them.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    known = _read(memory / HASHES_FILE)
+    fresh: dict[str, Any] = {}
+    found: list[str] = []
+    for path in paths:
+        key, stat = str(path.resolve()), path.stat()
+        identity, entry = [stat.st_size, stat.st_mtime_ns, stat.st_ino], known.get(str(path.resolve()))
+        if not (isinstance(entry, list) and entry[:-1] == identity and isinstance(entry[-1], str)):
+            entry = fresh[key] = [*identity, hash_path(path)[0]]
+        found.append(entry[-1])
+    if fresh:
+        _update(memory / HASHES_FILE, fresh)
+    return found
 
 
 def recent_failure(memory: Path, repo: str, now: float) -> str | None:
@@ -59,13 +71,13 @@ def recent_failure(memory: Path, repo: str, now: float) -> str | None:
 
 def remember_failure(memory: Path, repo: str, reason: str, now: float) -> None:
     """Note that downloading from `repo` failed at `now`."""
-    _update(memory / FAILURES_FILE, repo, {"at": now, "reason": reason})
+    _update(memory / FAILURES_FILE, {repo: {"at": now, "reason": reason}})
 
 
 def forget_failure(memory: Path, repo: str) -> None:
     """Note that `repo` answers again."""
     if repo in _read(memory / FAILURES_FILE):
-        _update(memory / FAILURES_FILE, repo, None)
+        _update(memory / FAILURES_FILE, {repo: None})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -76,8 +88,8 @@ def _read(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _update(path: Path, key: str, value: Any) -> None:
-    entries = _read(path) | {key: value}
+def _update(path: Path, changes: Mapping[str, Any]) -> None:
+    entries = {**_read(path), **changes}
     text = json.dumps({name: entry for name, entry in entries.items() if entry is not None}, indent=2)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import msgspec
 
 from converter.errors import MissingDependencyError
 from converter.models.building import FAMILIES, source_of
+from converter.models.memory import files_sha256, user_cache
 from converter.pipeline.cache import Cache, Entry, Ingredients, Last, difference, key_of
 from converter.pipeline.plugins import load_runtime, load_stage, missing, versions
 from converter.pipeline.sources import NEUTRAL, source_hash
@@ -65,6 +66,12 @@ class Planner:
             action=action, reason=reason, key=key, ingredients=ingredients, proof_key=proof_key,
             proof_ingredients=proof_ingredients, entry=entry if action in ("reuse", "verify") else None,
         )  # fmt: skip
+
+    def static_key(self, steps: Sequence[Step]) -> str:
+        """The address of all that can be known before the first step runs: what a cache between runs goes by."""
+        keys = {step.id: key_of({**self._proof_ingredients(step, None), **self._ingredients(step, None, None)})
+                for step in steps}  # fmt: skip
+        return key_of({"model": self.spec.id, **keys})
 
     def _choose(
         self, step: Step, ingredients: Ingredients, key: str, entry: Entry | None, proof_key: str,
@@ -189,12 +196,17 @@ def _facts_of(spec: ModelSpec, tower: Tower) -> str:
 
 
 def fingerprint(place: str | None) -> str:
-    """Names, sizes and times of a folder's files, or of one file; empty for neither."""
+    """Names and bytes of a folder's files, or of one file, wherever it lies and however old it is; empty for neither.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     if not place:
         return ""
-    files = sorted(path for path in (Path(place), *Path(place).rglob("*")) if path.is_file())
-    listing = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return key_of({"folder": json.dumps(listing)})
+    root = Path(place)
+    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+    names = [(path.relative_to(root) if path != root else Path(path.name)).as_posix() for path in files]
+    return key_of({"folder": json.dumps(list(zip(names, files_sha256(files, user_cache()), strict=True)))})
 
 
 def _module_name(module: object) -> str:

@@ -218,7 +218,7 @@ def test_a_hash_is_computed_again_only_when_the_file_changed(
     file.write_bytes(CONTENT)
     assert resolve(spec, str(file), cache_dir=folder).sha256 == SHA256
     with monkeypatch.context() as patch:
-        patch.setattr(memory.hashlib, "file_digest", lambda *_: pytest.fail("the file was read again"))
+        patch.setattr(memory, "hash_path", lambda *_: pytest.fail("the file was read again"))
         assert resolve(spec, str(file), cache_dir=folder).sha256 == SHA256
     file.write_bytes(CONTENT[::-1])
     os.utime(file, ns=(1, 1))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 
 from converter.config import load_config, load_models
 from converter.errors import MissingDependencyError
+from converter.files import hash_path
+from converter.models import memory
 from converter.pipeline import plan as plan_module
 from converter.pipeline.cache import Cache
-from converter.pipeline.plan import PROOF_NEUTRAL, PROOF_SOURCES, Planner, check_dependencies, make_plan
+from converter.pipeline.plan import PROOF_NEUTRAL, PROOF_SOURCES, Planner, check_dependencies, fingerprint, make_plan
 from converter.pipeline.sources import source_hash
 from converter.pipeline.steps import Selection, build_steps, reference_id
 from converter.records import Step, Weights
@@ -131,3 +134,61 @@ def test_how_verdicts_are_made_is_in_no_key(module: str) -> None:
 def _depends(source: str, module: str, neutral: tuple[str, ...]) -> bool:
     """Whether the hash of `source` would be another one without `module` in it."""
     return source == module or source_hash(source, neutral) != source_hash(source, (*neutral, module))
+
+
+def test_a_folder_of_images_is_known_by_its_bytes(tmp_path: Path) -> None:
+    """Another clone, another machine, another day: the same photographs are the same ingredient."""
+    for place, age in (("here/photos", 1), ("there/copied", 2_000_000_000)):
+        (tmp_path / place / "inner").mkdir(parents=True)
+        for name, content in (("a.png", b"1"), ("inner/b.png", b"2")):
+            (tmp_path / place / name).write_bytes(content)
+            os.utime(tmp_path / place / name, (age, age))
+
+    assert fingerprint(str(tmp_path / "here/photos")) == fingerprint(str(tmp_path / "there/copied"))
+
+
+@pytest.mark.parametrize("change", ["bytes", "name", "folder", "more"])
+def test_other_images_are_another_ingredient(tmp_path: Path, change: str) -> None:
+    """One byte, one name, one place below the folder or one picture more is seen, whatever the times say."""
+    photos = tmp_path / "photos"
+    (photos / "inner").mkdir(parents=True)
+    (photos / "a.png").write_bytes(b"1")
+    before = fingerprint(str(photos))
+    changes = {
+        "bytes": lambda: (photos / "a.png").write_bytes(b"2"),
+        "name": lambda: (photos / "a.png").rename(photos / "b.png"),
+        "folder": lambda: (photos / "a.png").rename(photos / "inner" / "a.png"),
+        "more": lambda: (photos / "c.png").write_bytes(b"1"),
+    }
+
+    changes[change]()
+
+    assert fingerprint(str(photos)) != before
+
+
+def test_images_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm run reads no photograph again; a touched one it does."""
+    read: list[Path] = []
+    monkeypatch.setattr(memory, "hash_path", lambda path: (read.append(path), hash_path(path))[1])
+    photos = [tmp_path / name for name in ("a.png", "b.png")]
+    for photo in photos:
+        photo.write_bytes(photo.name.encode())
+    first = memory.files_sha256(photos, tmp_path / "memory")
+    os.utime(photos[1], (1, 1))
+
+    again = memory.files_sha256(photos, tmp_path / "memory")
+
+    assert again == first
+    assert read == [*photos, photos[1]]
+
+
+def test_the_static_key_follows_what_a_step_is_made_from(planner: Planner) -> None:
+    """A cache between runs is found by it: other options or weights miss, another tolerance or order of jobs hits."""
+    some = steps()[:3]
+    optioned = [*some[:2], dataclasses.replace(some[2], options={**some[2].options, "more": 1})]
+    judged = [dataclasses.replace(one, tolerances=()) for one in some]
+    others = dataclasses.replace(planner, weights=dataclasses.replace(planner.weights, sha256="1" * 64))
+
+    assert planner.static_key(judged) == planner.static_key(some)
+    assert planner.static_key(optioned) != planner.static_key(some)
+    assert others.static_key(some) != planner.static_key(some)
