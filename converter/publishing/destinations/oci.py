@@ -92,6 +92,15 @@ class OciRepository:
             self._require_ours(version, data)
         self._put(LATEST, data)
 
+    def mend(self) -> bool:
+        """Point `latest` to the newest version, where a run ended before it did; says whether it was behind."""
+        tags = self._tags()
+        newest = max(filter(version_number, tags), key=version_number, default="")
+        if not newest or (LATEST in tags and self._manifest(LATEST) == self._manifest(newest)):
+            return False
+        self._put(LATEST, self._manifest(newest))
+        return True
+
     def read(self, version: str, path: str) -> bytes:
         """A layer, found by its title."""
         layers = self._object(self._manifest(version), version).get("layers") or []

@@ -179,6 +179,19 @@ def test_a_run_that_ended_before_latest_is_completed(registry: RegistryServer, t
     assert _files(registry, "latest") == contents(2)
 
 
+def test_a_latest_that_is_behind_is_mended(registry: RegistryServer, tmp_path: Path) -> None:
+    """Absent or old, it names the newest version again; one that is right is left alone."""
+    with oci.open_destination(_address(registry), MODEL) as destination:
+        assert not destination.mend()
+        publish(destination, "v9", make_release(tmp_path / "one"))
+        publish(destination, "v10", make_release(tmp_path / "two", contents(2)))
+        assert not destination.mend()
+        destination._put("latest", destination._manifest("v9"))
+        assert destination.mend()
+
+    assert _files(registry, "latest") == contents(2)
+
+
 def test_an_upload_that_the_registry_dropped_goes_on(registry: RegistryServer, tmp_path: Path) -> None:
     """The registry dies midway: our error says what to do, no version shows, and the rest follows when it is back."""
     release = make_release(tmp_path / "files")
