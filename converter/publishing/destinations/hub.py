@@ -175,6 +175,8 @@ class HubRepository:
 
         for tried in range(1, _TRIES + 1):
             refs = self._checked()
+            if version in refs:
+                raise taken(self.title, version)
             operations = self._operations(refs, release, published)
             with self._told("the commit"):
                 try:

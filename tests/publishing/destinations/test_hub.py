@@ -183,6 +183,27 @@ def test_a_commit_in_between_is_built_upon(server: Hub, tmp_path: Path, monkeypa
     assert _without_ours(_files(server, "v1")) == contents() | {"LICENSE": b"theirs\n"}
 
 
+def test_of_two_who_publish_the_same_version_one_is_told(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's version comes between our look and our commit: it stays whole, and main stays theirs."""
+    operations = hub.HubRepository._operations
+    others: list[Path] = []
+
+    def operations_then_another(self: hub.HubRepository, *arguments: object) -> list[object]:
+        made = operations(self, *arguments)  # type: ignore[arg-type]
+        if not others:
+            others.append(tmp_path / "theirs")
+            publish(self, "v1", make_release(others[0]))
+        return made
+
+    monkeypatch.setattr(hub.HubRepository, "_operations", operations_then_another)
+    with hub.open_destination(ADDRESS, MODEL) as destination, pytest.raises(PublishError, match="v1 was published"):
+        publish(destination, "v1", make_release(tmp_path / "ours", contents(2)))
+
+    assert _without_ours(_files(server, "v1")) == _without_ours(_files(server, "main")) == contents()
+
+
 def test_a_hub_that_keeps_other_bytes_gets_no_tag(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One changed byte in the commit is noticed before a tag names it."""
     honest = Repository.add
@@ -267,6 +288,16 @@ def test_what_the_hub_says_is_quoted_without_the_token(server: Hub, tmp_path: Pa
         publish(destination, "v1", make_release(tmp_path / "files"))
 
     assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_connection_that_breaks_is_no_missing_file(server: Hub, tmp_path: Path) -> None:
+    """What could not be read is not taken for absent: a version would seem not to be ours."""
+    with hub.open_destination(ADDRESS, MODEL) as destination:
+        publish(destination, "v1", make_release(tmp_path / "files"))
+        server.cuts["/resolve/"] = 99
+        with pytest.raises(PublishError, match="release.json: no answer from http://"):
+            destination.published()
 
 
 def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
