@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import multiprocessing
+import os
 import random
+import signal
+import time
 from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from converter.publishing.destinations import Destination
+from converter.publishing.destinations import Destination, DestinationModule
 from converter.release import Published, Release, ReleaseFile
 
 WEIGHT = "coreml/image.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
@@ -58,3 +64,28 @@ def publish(destination: Destination, version: str, release: Release) -> list[st
         destination.upload(version, file)
     destination.finish(version, release, described(version, release))
     return [file.path for file in carried]
+
+
+def publishing(module: str, address: str, folder: Path) -> BaseProcess:
+    """Publish v1 in a process of its own, unless it is there."""
+    process = multiprocessing.get_context("fork").Process(target=_publish_alone, args=(module, address, folder))
+    process.start()
+    return process
+
+
+def kill_after(seconds: float, process: BaseProcess) -> None:
+    """SIGKILL to the process and all that it started."""
+    time.sleep(seconds)
+    try:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    except ProcessLookupError:  # it is done, or has not come as far as a group of its own
+        process.kill()
+    process.join()
+
+
+def _publish_alone(module: str, address: str, folder: Path) -> None:
+    os.setsid()
+    destination: DestinationModule = importlib.import_module(f"converter.publishing.destinations.{module}")
+    with destination.open_destination(address, "mobileclip_nano") as opened:
+        if not opened.published():
+            publish(opened, "v1", make_release(folder))

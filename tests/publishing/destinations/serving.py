@@ -70,6 +70,7 @@ def _handler(application: Application) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _respond(self) -> None:
             if self._is_cut():

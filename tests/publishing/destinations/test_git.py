@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,21 +20,14 @@ from tests.publishing.destinations.releases import (
     WEIGHT,
     contents,
     described,
+    kill_after,
     make_release,
     publish,
+    publishing,
 )
 
 MODEL = "mobileclip_nano"
 OURS = {".gitattributes", "release.json"}
-PUBLISHING = """
-import sys
-from pathlib import Path
-from converter.publishing.destinations import git
-from tests.publishing.destinations.releases import make_release, publish
-with git.open_destination(sys.argv[1], "mobileclip_nano") as destination:
-    if not destination.published():
-        publish(destination, "v1", make_release(Path(sys.argv[2])))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +61,6 @@ def _clone(remote: Path, folder: Path, tag: str = "main") -> dict[str, bytes]:
         for file in files
         if not (path := file.relative_to(folder).as_posix()).startswith(".git/")
     }
-
-
-def _publishing(remote: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """Publish v1 in a process of its own, unless it is there."""
-    command = [sys.executable, "-c", PUBLISHING, _address(remote), str(folder / "files")]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[3], start_new_session=True)
 
 
 def _without_ours(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -196,20 +180,19 @@ def test_of_two_who_publish_the_same_version_one_is_told(remote: Path, tmp_path:
 def test_a_run_killed_at_any_moment_leaves_a_version_whole_or_none(remote: Path, tmp_path: Path) -> None:
     """SIGKILL at four moments: what a clone sees is all of v1 or nothing, and the next run completes it."""
     started = time.monotonic()
-    _publishing(remote, tmp_path).wait()
+    publishing("git", _address(remote), tmp_path / "files").join()
     usual, absent = time.monotonic() - started, 0
-    for part in (0.45, 0.65, 0.75, 0.9):
+    for part in (0.2, 0.5, 0.75, 0.9):
         target = tmp_path / f"{part}.git"
         _git("init", "--quiet", "--bare", "--initial-branch=main", str(target))
-        run = _publishing(target, tmp_path)
-        time.sleep(usual * part)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        kill_after(usual * part, publishing("git", _address(target), tmp_path / "files"))
         refs = _git("for-each-ref", "--format=%(refname)", folder=target).split()
         assert refs in ([], ["refs/heads/main", "refs/tags/v1"])
         absent += not refs
+        last = publishing("git", _address(target), tmp_path / "files")
+        last.join()
 
-        assert _publishing(target, tmp_path).wait() == 0
+        assert last.exitcode == 0
         assert _without_ours(_clone(target, tmp_path / f"clone {part}", "v1")) == contents()
     assert absent
 
@@ -258,6 +241,21 @@ def test_without_git_nothing_begins(remote: Path, monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(MissingDependencyError, match="install git"), git.open_destination(_address(remote), MODEL):
         pass
+
+
+def test_ssh_is_called_as_the_user_says(remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's name and host reach ssh, here one that runs git's other half on this machine."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$@" >> \'{tmp_path}/called\'\nfor last; do :; done\neval "$last"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
+
+    with git.open_destination(f"git+ssh://git@example.org{remote}", MODEL) as destination:
+        publish(destination, "v1", make_release(tmp_path / "files"))
+        assert destination.published() == [described("v1", make_release(tmp_path / "files"))]
+
+    assert _without_ours(_clone(remote, tmp_path / "clone", "v1")) == contents()
+    assert f"git@example.org git-receive-pack '{remote}'" in (tmp_path / "called").read_text(encoding="utf-8")
 
 
 def test_hooks_of_the_user_do_not_run(remote: Path, tmp_path: Path) -> None:

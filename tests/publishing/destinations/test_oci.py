@@ -7,8 +7,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import time
 import urllib.error
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,12 @@ from tests.publishing.destinations.releases import (
     WEIGHT,
     contents,
     described,
+    kill_after,
     make_release,
     publish,
+    publishing,
 )
+from tests.publishing.destinations.serving import Answer, Request, served
 from tests.publishing.destinations.tokens import token_server
 
 MODEL = "mobileclip_nano"
@@ -97,19 +102,56 @@ def test_a_second_version_sends_what_is_new(registry: RegistryServer, tmp_path: 
     assert (_files(registry, "v1"), _files(registry, "latest")) == (contents(), second)
 
 
-def test_more_versions_than_a_page_of_tags_are_in_order(
-    registry: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """v10 comes after v9, and tags on later pages are found."""
-    monkeypatch.setattr(oci, "_PAGE", 3)
-    release = make_release(tmp_path / "files", contents(size_bytes=10))
+def test_versions_are_in_the_order_of_their_numbers(registry: RegistryServer, tmp_path: Path) -> None:
+    """v10 comes after v9."""
+    release = make_release(tmp_path / "files", {"manifest.json": b"{}"})
 
     with oci.open_destination(_address(registry), MODEL) as destination:
-        for number in range(1, 11):
-            publish(destination, f"v{number}", release)
+        for version in ("v1", "v10", "v9"):
+            publish(destination, version, release)
         versions = [one.version for one in destination.published()]
 
-    assert versions == [f"v{number}" for number in range(1, 11)]
+    assert versions == ["v1", "v9", "v10"]
+
+
+def test_tags_on_later_pages_are_found() -> None:
+    """`docker-registry` gives all tags at once, others in pages that link to the next."""
+
+    @dataclass
+    class Pages:
+        url: str = ""
+        cuts: dict[str, int] = field(default_factory=dict)
+
+        def answer(self, request: Request) -> Answer:
+            if request.path == "/v2/":
+                return Answer()
+            last = request.query.get("last", "")
+            more = {"Link": '</v2/acme/nano/tags/list?n=2&last=v2>; rel="next"'} if not last else {}
+            return Answer(body={"name": "acme/nano", "tags": ["v3"] if last else ["v1", "v2"]}, headers=more)
+
+    pages = Pages()
+    with served(pages), oci.open_destination(f"oci://{pages.url.removeprefix('http://')}/acme/nano", MODEL) as place:
+        assert place._tags() == ["v1", "v2", "v3"]
+
+
+def test_a_page_that_is_no_registry_is_refused() -> None:
+    """A proxy that answers everything with a page of its own."""
+
+    @dataclass
+    class Proxy:
+        url: str = ""
+        cuts: dict[str, int] = field(default_factory=dict)
+
+        def answer(self, request: Request) -> Answer:
+            return Answer(body=b"<html>Please log in</html>")
+
+    proxy = Proxy()
+    with (
+        served(proxy),
+        oci.open_destination(f"oci://{proxy.url.removeprefix('http://')}/acme/nano", MODEL) as place,
+        pytest.raises(PublishError, match="expected a JSON object: is that a registry"),
+    ):
+        place.published()
 
 
 def test_a_version_never_changes(registry: RegistryServer, tmp_path: Path) -> None:
@@ -177,6 +219,29 @@ def test_a_blob_cut_off_midway_is_no_blob(
         registry.start()
 
         assert {one.file.path: one.action for one in destination.transfers("v1", release)}[WEIGHT] == "upload"
+
+
+def test_a_run_killed_at_any_moment_is_completed_by_the_next(registry: RegistryServer, tmp_path: Path) -> None:
+    """SIGKILL at four moments: the repository has all of v1 or no version, and the next run completes it."""
+    with oci.open_destination(_address(registry), MODEL):
+        pass  # the client is loaded once, here
+    started, absent = time.monotonic(), 0
+    publishing("oci", f"oci://{registry.host}/acme/trial", tmp_path / "files").join()
+    usual = time.monotonic() - started
+    for part in (0.2, 0.5, 0.75, 0.9):
+        address, files = f"oci://{registry.host}/acme/killed{part}", tmp_path / "files"
+        kill_after(usual * part, publishing("oci", address, files))
+        with oci.open_destination(address, MODEL) as destination:
+            absent += not destination.published()
+        last = publishing("oci", address, files)
+        last.join()
+
+        assert last.exitcode == 0
+        with oci.open_destination(address, MODEL) as destination:
+            release = make_release(files)
+            assert destination.published() == [described("v1", release)]
+            assert {one.action for one in destination.transfers("v1", release)} == {"keep"}
+    assert absent
 
 
 def test_bytes_that_changed_on_the_way_are_refused(registry: RegistryServer, tmp_path: Path) -> None:
