@@ -1,13 +1,13 @@
 """Check offline that a folder's documents and files are one whole: every byte as the statement says, nothing beside it.
 
-A finding is a mismatch, with the file and what to do about it; where there is none, every file is the one that the
-statement tells of, and the statement is as `SHA256SUMS`, the SBOM, the manifest and its signature want it.
+What lies on disk is looked at by `publishing.on_disk`, signatures by `publishing.signatures`. A finding is a
+mismatch, with the file and what to do about it. Where there is none, every file is the one that the statement tells of,
+and the statement is as `SHA256SUMS`, the SBOM, the manifest and its signature want it.
 """
 
 from __future__ import annotations
 
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -16,22 +16,9 @@ from converter.build import Build
 from converter.errors import UsageError
 from converter.files import hash_path
 from converter.manifest import Manifest
-from converter.publishing.checksums import (
-    BESIDE,
-    CARD,
-    DOCUMENTS,
-    PROVENANCE,
-    SBOM,
-    SUMS,
-    below,
-    files_of,
-    folder_sha256,
-    inside,
-    linked,
-    named,
-    sums,
-)
+from converter.publishing.checksums import CARD, PROVENANCE, SBOM, SUMS, below, files_of, folder_sha256, named, sums
 from converter.publishing.manifest import read_manifest
+from converter.publishing.on_disk import AGAIN, astray, differing, read_document, strays
 from converter.publishing.provenance import hashes_of
 from converter.publishing.signatures import check_signatures
 from converter.publishing.signing import Keys
@@ -39,13 +26,6 @@ from converter.publishing.statement import Statement, build_of, read_statement
 from converter.records import Finding
 from converter.release import MANIFEST
 
-AGAIN = (
-    "run the same export again: it makes what is wrong anew; a folder that was given to you, take again at its source"
-)
-STALE = (
-    "run the same export again: it writes the documents anew. A folder that was given to you, take again at its source"
-)
-LARGEST_DOCUMENT = 256 * 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -60,7 +40,7 @@ def check_folder(folder: Path, keys: Keys) -> list[Finding]:
         message = f"{folder}: neither {MANIFEST} nor {PROVENANCE} is there: give a model's folder, artifacts/MODEL"
         raise UsageError(message)
     try:
-        _document(folder, MANIFEST)
+        read_document(folder, MANIFEST)
         manifest = read_manifest(folder)
     except (UsageError, ValueError, RecursionError) as error:
         return [Finding(name=MANIFEST, seen=f"cannot be read: {_short(error)}", advice=AGAIN)]
@@ -83,95 +63,38 @@ def check_provenance(folder: Path, manifest: Manifest, keys: Keys) -> list[Findi
 
 
 def _mismatches(folder: Path, manifest: Manifest, keys: Keys) -> list[Finding]:
-    astray = list(_astray(folder, [one.path for one in named(manifest)], MANIFEST))
-    if astray:
-        return astray
+    elsewhere = list(astray(folder, [one.path for one in named(manifest)], MANIFEST))
+    if elsewhere:
+        return elsewhere
     try:
-        data = _document(folder, PROVENANCE)
+        data = read_document(folder, PROVENANCE)
         statement = read_statement(data)
         build = build_of(statement)
     except (ValueError, RecursionError) as error:
-        return [Finding(name=PROVENANCE, seen=f"cannot be read: {_short(error)}", advice=STALE)]
+        return [Finding(name=PROVENANCE, seen=f"cannot be read: {_short(error)}", advice=AGAIN)]
     stated = hashes_of(statement)
-    astray = [*_malformed(statement), *_astray(folder, [*stated], PROVENANCE)]
-    if astray:
-        return astray
+    unusable = [*_malformed(statement), *astray(folder, [*stated], PROVENANCE)]
+    if unusable:
+        return unusable
     return [
-        *_differing(folder, stated),
+        *differing(folder, stated),
         *_unstated(folder, manifest, stated),
         *_against_manifest(manifest, stated),
         *_against_build(manifest, build, stated),
         *_against_sums(folder, stated),
-        *_strays(folder, manifest),
+        *strays(folder, manifest),
         *check_signatures(folder, data, keys),
     ]
-
-
-def _document(folder: Path, name: str) -> bytes:
-    """The bytes of a document.
-
-    Raises:
-        ValueError: it is missing, a link, no plain file, or larger than any document of ours.
-    """
-    why = _not_plain(folder, name)
-    if why:
-        raise ValueError(why)
-    if (folder / name).stat().st_size > LARGEST_DOCUMENT:
-        message = f"it is larger than {LARGEST_DOCUMENT:,} bytes"
-        raise ValueError(message)
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror or str(error)) from error
-
-
-def _not_plain(folder: Path, path: str) -> str:
-    """Why a path is not a plain file of the folder; empty when it is."""
-    if linked(folder, path):
-        return "a symbolic link is not a file of this folder"
-    try:
-        mode = (folder / path).lstat().st_mode
-    except OSError as error:
-        return "it is missing" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-    return "" if stat.S_ISREG(mode) else "it is not a plain file"
-
-
-def _astray(folder: Path, paths: list[str], document: str) -> Iterator[Finding]:
-    """Paths of a document that do not stay in the folder: nothing is read there."""
-    for path in paths:
-        if not inside(path):
-            yield Finding(name=document, seen=f"names {path!r}, which is no path inside the folder", advice=AGAIN)
-        elif linked(folder, path):
-            yield Finding(
-                name=path, seen="a symbolic link leads to it: what it leads to is no file of this folder",
-                advice="put the file itself there, or export again",
-            )  # fmt: skip
 
 
 def _malformed(statement: Statement) -> Iterator[Finding]:
     """Subjects that say nothing, or two things."""
     for name, count in Counter(one.name for one in statement.subject).items():
         if count > 1:
-            yield Finding(name=PROVENANCE, seen=f"states {name!r} {count} times", advice=STALE)
+            yield Finding(name=PROVENANCE, seen=f"states {name!r} {count} times", advice=AGAIN)
     for one in statement.subject:
         if set(one.digest) != {"sha256"} or not _SHA256.fullmatch(one.digest["sha256"]):
-            yield Finding(name=PROVENANCE, seen=f"gives no sha256 of {one.name!r}", advice=STALE)
-
-
-def _differing(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
-    """Subjects that are not on disk as stated."""
-    for path, sha256 in stated.items():
-        why = _not_plain(folder, path) or _hash_differs(folder / path, sha256)
-        if why:
-            yield Finding(name=path, seen=why, advice=STALE if path in DOCUMENTS else AGAIN)
-
-
-def _hash_differs(path: Path, sha256: str) -> str:
-    try:
-        found = hash_path(path)[0]
-    except OSError as error:
-        return f"it cannot be read: {error.strerror or error}"
-    return "" if found == sha256 else f"it was changed: sha256 {found[:12]}..., {PROVENANCE} says {sha256[:12]}..."
+            yield Finding(name=PROVENANCE, seen=f"gives no sha256 of {one.name!r}", advice=AGAIN)
 
 
 def _unstated(folder: Path, manifest: Manifest, stated: Mapping[str, str]) -> Iterator[Finding]:
@@ -180,11 +103,11 @@ def _unstated(folder: Path, manifest: Manifest, stated: Mapping[str, str]) -> It
     documents += [CARD] * (CARD not in stated and (folder / CARD).exists())
     paths = [path for one in named(manifest) for path in files_of(folder, one.path) if path not in stated]
     for path in (*documents, *paths):
-        yield Finding(name=path, seen=f"{PROVENANCE} does not tell of it", advice=STALE)
+        yield Finding(name=path, seen=f"{PROVENANCE} does not tell of it", advice=AGAIN)
     known = {MANIFEST, SBOM, CARD, *(one.path for one in named(manifest))}
     for path in stated:
         if path not in known and known.isdisjoint(map(str, PurePosixPath(path).parents)):
-            yield Finding(name=PROVENANCE, seen=f"tells of {path}, which {MANIFEST} does not name", advice=STALE)
+            yield Finding(name=PROVENANCE, seen=f"tells of {path}, which {MANIFEST} does not name", advice=AGAIN)
 
 
 def _against_manifest(manifest: Manifest, stated: Mapping[str, str]) -> Iterator[Finding]:
@@ -194,23 +117,23 @@ def _against_manifest(manifest: Manifest, stated: Mapping[str, str]) -> Iterator
         said = stated.get(one.path) or (folder_sha256(inner) if inner else "")
         if said and said != one.sha256:
             seen = f"{MANIFEST} says sha256 {one.sha256[:12]}..., {PROVENANCE} says {said[:12]}..."
-            yield Finding(name=one.path, seen=seen, advice=STALE)
+            yield Finding(name=one.path, seen=seen, advice=AGAIN)
 
 
 def _against_build(manifest: Manifest, build: Build, stated: Mapping[str, str]) -> Iterator[Finding]:
     """What the statement says of model, weights, SBOM and invocations that does not fit together."""
     weights = [one.digest.get("sha256") for one in build.materials if one.name == "weights"]
     if weights != [manifest.model.weights.sha256]:
-        yield Finding(name=PROVENANCE, seen=f"its weights are not those of {MANIFEST}", advice=STALE)
+        yield Finding(name=PROVENANCE, seen=f"its weights are not those of {MANIFEST}", advice=AGAIN)
     if build.parameters.get("model") != manifest.model.id:
-        yield Finding(name=PROVENANCE, seen=f"it tells of another model than {MANIFEST}", advice=STALE)
+        yield Finding(name=PROVENANCE, seen=f"it tells of another model than {MANIFEST}", advice=AGAIN)
     if build.sbom_sha256 != stated.get(SBOM, ""):
-        yield Finding(name=SBOM, seen=f"{PROVENANCE} gives two hashes of it", advice=STALE)
+        yield Finding(name=SBOM, seen=f"{PROVENANCE} gives two hashes of it", advice=AGAIN)
     known = {build.invocation, *(one.invocation for one in build.earlier), ""}
     strange = sorted({one.invocation for one in build.origins.values()} - known)
     if strange:
         yield Finding(
-            name=PROVENANCE, seen=f"it tells nothing of {', '.join(strange)}, which built files", advice=STALE
+            name=PROVENANCE, seen=f"it tells nothing of {', '.join(strange)}, which built files", advice=AGAIN
         )
 
 
@@ -218,12 +141,12 @@ def _against_sums(folder: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
     """`SHA256SUMS` is not, byte for byte, what the statement and its own hash make it."""
     expected = sums({**stated, PROVENANCE: hash_path(folder / PROVENANCE)[0]})
     try:
-        found = _document(folder, SUMS)
+        found = read_document(folder, SUMS)
     except ValueError as error:
-        yield Finding(name=SUMS, seen=str(error), advice=STALE)
+        yield Finding(name=SUMS, seen=str(error), advice=AGAIN)
         return
     if found != expected:
-        yield Finding(name=SUMS, seen=_first_difference(found, expected), advice=STALE)
+        yield Finding(name=SUMS, seen=_first_difference(found, expected), advice=AGAIN)
 
 
 def _first_difference(found: bytes, expected: bytes) -> str:
@@ -237,26 +160,6 @@ def _first_difference(found: bytes, expected: bytes) -> str:
     if path == PROVENANCE:
         return f"it or {PROVENANCE} was changed: line {number + 1} does not give the hash of {PROVENANCE}"
     return f"it was changed: line {number + 1} is not '{line.decode(errors='replace')}'"
-
-
-def _strays(folder: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Files that nobody names. Hidden names and what other commands put beside a manifest are no part of a release."""
-    known = {*DOCUMENTS, *(one.path for one in named(manifest))}
-    for path in _walk(folder, ""):
-        if path not in known and known.isdisjoint(map(str, PurePosixPath(path).parents)):
-            advice = "remove it or keep it elsewhere; exporting its row again names a file that was left behind"
-            yield Finding(name=path, seen="no document names it", advice=advice)
-
-
-def _walk(folder: Path, path: str) -> Iterator[str]:
-    for entry in sorted((folder / path).iterdir()):
-        inner = f"{path}/{entry.name}" if path else entry.name
-        if entry.name.startswith(".") or inner in BESIDE:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _walk(folder, inner)
-        else:
-            yield inner
 
 
 def _short(error: BaseException) -> str:

@@ -81,11 +81,12 @@ def artifact_hashes(folder: Path, manifest: Manifest, known: Mapping[str, str]) 
     """The hash of every plain file that the manifest names, as the manifest says.
 
     Nothing of a plain file is read. A folder's files are, unless `known` hashes together give the folder's own hash.
+    Nothing outside of the model's folder is looked at.
     """
     found: dict[str, str] = {}
     for one in named(manifest):
         remembered = below(known, one.path)
-        if not (folder / one.path).is_dir():
+        if not inside(one.path) or not (folder / one.path).is_dir():
             found[one.path] = one.sha256
         elif remembered and folder_sha256(remembered) == one.sha256:
             found |= {f"{one.path}/{name}": value for name, value in remembered.items()}

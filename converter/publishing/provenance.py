@@ -32,6 +32,8 @@ from converter.publishing.sbom import sbom
 from converter.publishing.statement import Statement, build_of, origin_of, read_statement, statement
 from converter.release import MANIFEST
 
+UNREADABLE = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def write_provenance(folder: Path, manifest: Manifest, build: Build) -> None:
     """Write the three documents over the folder's files as the manifest names them; it must be there already.
@@ -62,7 +64,7 @@ def read_build(folder: Path) -> Build:
     except OSError as error:
         message = f"{file}: {error.strerror or error}; export again, and it is written"
         raise UsageError(message) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         message = f"{file}: not a statement of mcconvert: {error}; export again, and it is written anew"
         raise UsageError(message) from error
 
@@ -72,12 +74,11 @@ def is_current(folder: Path, manifest: Manifest) -> bool:
     try:
         data = (folder / PROVENANCE).read_bytes()
         found = read_statement(data)
-        build = build_of(found)
+        build, stated = build_of(found), hashes_of(found)
+        hashes = artifact_hashes(folder, manifest, stated) | _documents(folder)
         written = (folder / SUMS).read_bytes()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
-    stated = hashes_of(found)
-    hashes = artifact_hashes(folder, manifest, stated) | _documents(folder)
     if SBOM not in hashes or build.sbom_sha256 != hashes[SBOM] or stated != hashes:
         return False
     return written == sums(hashes | {PROVENANCE: hashlib.sha256(data).hexdigest()})
@@ -112,7 +113,7 @@ def _before(folder: Path) -> Build | None:
 def _remembered(folder: Path) -> dict[str, str]:
     try:
         return hashes_of(read_statement((folder / PROVENANCE).read_bytes()))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return {}
 
 
