@@ -66,11 +66,12 @@ def _hub_licence(model: ManifestModel) -> tuple[str, str | None, str | None]:
 def _verdict(manifest: Manifest) -> Iterator[str]:
     model, count = manifest.model, len(manifest.artifacts)
     reports = [entry.parity for entry in manifest.artifacts if entry.parity]
+    targets = _listed(sorted({_target(entry.target) for entry in manifest.artifacts}))
     sets = " and ".join(sorted({report.sample_set for report in reports}))
     files = "One file" if count == 1 else f"{count} files"
     yield (
-        f"{files} of `{model.id}` ({model.source}) for {_listed(sorted({one.target for one in manifest.artifacts}))}. "
-        f"Each was run on {sets} and on inputs that no photograph or caption resembles, compared with the unmodified "
+        f"{files} of `{model.id}` ({model.source}) for {targets}. Each was run on {sets} and on inputs "
+        "that no photograph or caption resembles, compared with the unmodified "
         "PyTorch model in float32, and found to be the same model within the bounds that `manifest.json` names."
     )
     yield f"Made by {manifest.created_by}. Every figure below is of the very bytes that lie here."
@@ -168,6 +169,10 @@ def _licence(model: ManifestModel) -> Iterator[str]:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return f"({', '.join(f'{value:g}' for value in values)})"
+
+
+def _target(name: str) -> str:
+    return {"onnx": "ONNX", "coreml": "Core ML", "tflite": "LiteRT", "torchscript": "TorchScript"}.get(name, name)
 
 
 def _listed(names: list[str]) -> str:

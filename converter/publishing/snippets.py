@@ -32,11 +32,11 @@ def snippets(manifest: Manifest) -> Iterator[str]:
             yield f"### {title}\n\n```{language}\n{code}\n```"
 
 
-def _plainness(entry: ManifestEntry) -> tuple[bool, bool, int, str]:
-    """Float32 files of a fixed batch first; a scripted or lite file only where there is no traced one."""
+def _plainness(entry: ManifestEntry) -> tuple[bool, bool, bool, str]:
+    """Images first; of a tower, float32 files of a fixed batch; a scripted or lite file only without a traced one."""
     dynamic = any(isinstance(size, str) for spec in entry.inputs for size in spec.shape)
     special = PurePosixPath(entry.path).stem not in (f"{entry.tower}_fp32", f"{entry.tower}_{entry.precision}")
-    return (entry.precision != "fp32", dynamic or special, len(entry.path), entry.path)
+    return (entry.tower != "image", entry.precision != "fp32", dynamic or special, entry.path)
 
 
 def _prepared(model: ManifestModel, spec: TensorSpec) -> list[str]:
@@ -120,7 +120,7 @@ def _web(model: ManifestModel, towers: Mapping[Tower, ManifestEntry]) -> list[st
     return [
         'import * as ort from "onnxruntime-web";',
         "",
-        f"// values: a {array}, {words}, laid out as {given.layout}",
+        f"// values: {array}, {words}, laid out as {given.layout}",
         f'const session = await ort.InferenceSession.create("{entry.path}");',
         f'const tensor = new ort.Tensor("{given.dtype}", values, [{shape}]);',
         f"const outputs = await session.run({{ {given.name}: tensor }});",

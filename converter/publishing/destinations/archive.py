@@ -69,7 +69,7 @@ class Archive:
         beside = self._path.with_name(f".{self._path.name}.part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("ab") as stream:
+            with open(os.open(beside, os.O_RDWR | os.O_CREAT, _MODE), "r+b") as stream:  # noqa: PTH123
                 self._lock(stream)
                 stream.truncate(0)
                 self._write(stream, release)
