@@ -12,7 +12,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test: $(READY)  ## all tests but the slow ones, two at a time; ARGS='-n 0 tests/
 
 test-slow: $(READY)  ## the long suites: every model of the family
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-ci: $(READY)  ## run the CI files that users copy, every step of them, on this machine; some minutes
+	$(BIN)/pytest -n 0 -m 'ci or not ci' tests/ci $(ARGS)
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
