@@ -57,7 +57,7 @@ def _run(
     label: str, spec: Mapping[str, Any], pipeline: Mapping[str, Any], base: Path, variables: Mapping[str, str],
     ended: Mapping[str, Job],
 ) -> Job:  # fmt: skip
-    folder = base / "jobs" / label
+    folder = base / "jobs" / re.sub(r"\W+", "-", label)  # a colon would end an entry of PATH
     work = folder / "work"
     work.mkdir(parents=True)
     checkout(work)
