@@ -13,6 +13,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: help setup export-all prove-models train-nano test test-slow test-servers lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +44,8 @@ test-slow: $(READY)  ## the long suites: every model of the family
 
 test-servers:  ## Debian: the real servers that tests of publishing start; without them these tests are skipped
 	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
+test-ci: $(READY)  ## run the CI files that users copy, every step of them, on this machine; some minutes
+	$(BIN)/pytest -n 0 -m 'ci or not ci' tests/ci $(ARGS)
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
