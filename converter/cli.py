@@ -23,7 +23,7 @@ from converter.cli_quantize_file import quantize_file_command
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
-from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
+from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError, system_words
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        click.echo(f"mcconvert: {error.strerror or error}: {error.filename or 'while writing'}", err=True)
+        click.echo(f"mcconvert: {system_words(error)}", err=True)
         sys.exit(ConversionError.exit_code)
     sys.exit(0)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import UsageError
-from converter.files import make_tagged, place
+from converter.files import half_written, make_tagged, place, remove
 from converter.records import ModelSpec, Step
 
 CACHE_VARIABLE = "MCCONVERT_CACHE"
@@ -80,6 +80,8 @@ class Workspace:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            for path in half_written(self.folder):  # of a run that died: nobody else writes here now
+                remove(path)
             yield
 
 
