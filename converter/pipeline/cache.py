@@ -137,9 +137,26 @@ class Cache:
         """Whether something lies at that key that `load` would not take."""
         return self.folder(key).exists() and self.load(key) is None
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """The key of everything that lies where entries do."""
         return sorted(path.name for path in (self.root / "steps").glob("*") if path.is_dir())
+
+    def living(self) -> list[Path]:
+        """The locks of runs that are at work."""
+        return [lock for lock in sorted((self.root / "staging").glob("*.lock")) if _held(lock)]
+
+    def dead(self) -> list[Path]:
+        """What runs that died left in staging; the next run removes it."""
+        living = {lock.stem for lock in self.living()}
+        return sorted(path for path in (self.root / "staging").glob("*") if path.stem not in living)
+
+    def step_of(self, key: str) -> str:
+        """The step whose last result lies at that key, as `model image/onnx/fp32`; empty when none is known."""
+        for path in sorted((self.root / "last").glob("*/*.json")):
+            last = self.last(path.parent.name, path.stem)
+            if last is not None and key_of(last.ingredients) == key:
+                return f"{path.parent.name} {path.stem.replace('.', '/')}"
+        return ""
 
     def trust(self, entry: Entry) -> None:
         """Note the files as they are now: their bytes were just seen to be the entry's. A store that cannot be written
@@ -281,6 +298,17 @@ def _unseal(data: bytes) -> Entry:
         message = "its own sha256 does not hold"
         raise ValueError(message)
     return from_json(bytes(sealed.entry), Entry)
+
+
+def _held(lock: Path) -> bool:
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

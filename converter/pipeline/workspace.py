@@ -85,6 +85,19 @@ class Workspace:
             yield
 
 
+def holder(folder: Path) -> str | None:
+    """The process that writes to a model's folder now; None when none does."""
+    try:
+        with (folder / ".lock").open(encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "unknown"
+    except OSError:  # no lock, or none that we may read
+        return None
+    return None
+
+
 def _take(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
