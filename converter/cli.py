@@ -25,7 +25,14 @@ from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
-from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
+from converter.errors import (
+    INTERRUPTED_EXIT_CODE,
+    ConversionError,
+    McconvertError,
+    MissingDependencyError,
+    UsageError,
+    system_words,
+)
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
@@ -175,20 +182,28 @@ def targets(*, as_json: bool) -> None:
 @cli.command()
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"),
               show_default=True, help="Folder that exports would write to.")  # fmt: skip
+@click.option("--deep", is_flag=True, help="Hash every byte of the cache and of the exported files.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-def doctor(out: Path, *, as_json: bool) -> None:
-    """Look at this machine: what an export needs, what is missing, and the command that mends it."""
+def doctor(out: Path, *, deep: bool, as_json: bool) -> None:
+    """Look at this machine and at what earlier runs wrote: what is missing or broken, and what mends it.
+
+    Exit code 3: a library is missing; 5: files were changed, cut off or lost; 0: neither.
+    """
     from converter.config import load_config
     from converter.pipeline.cache import Cache
     from converter.pipeline.doctor import examine
     from converter.pipeline.plugins import extra_targets
     from converter.pipeline.workspace import Workspace
+    from converter.publishing.manifest import read_manifests
     from converter.report.listings import findings_table
 
     workspace = Workspace(out=out.resolve(), model="")
-    findings = examine(load_config(extra_targets=extra_targets()), out, Cache(workspace.cache_root))
+    config, cache = load_config(extra_targets=extra_targets()), Cache(workspace.cache_root)
+    findings = examine(config, workspace.out, cache, read_manifests(workspace.out), deep=deep)
     _show(findings, as_json=as_json, table=lambda: findings_table(findings))
-    sys.exit(3 if any("pip install" in finding.advice for finding in findings) else 0)
+    if any("pip install" in finding.advice for finding in findings):
+        sys.exit(MissingDependencyError.exit_code)
+    sys.exit(ConversionError.exit_code if any(finding.damaged for finding in findings) else 0)
 
 
 @cli.command()
@@ -198,20 +213,24 @@ def doctor(out: Path, *, as_json: bool) -> None:
 @click.option("--models/--no-models", "clean_models", default=True, help="Also remove the exported files.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def clean(out: Path, *, cache: bool, clean_models: bool, yes: bool) -> None:
-    """Remove what exports made: only folders that carry our tag, only files that a manifest names."""
+    """Remove what exports made: only in folders that carry our tag, only files that we wrote and nobody changed."""
     from converter.pipeline.clean import cleanable, remove
     from converter.pipeline.workspace import Workspace
-    from converter.publishing.manifest import listed_files
+    from converter.publishing.manifest import listed_files, read_manifests
 
     workspace = Workspace(out=out.resolve(), model="")
-    doomed = cleanable(workspace.out, workspace.cache_root, listed_files(workspace.out),
-                       models=clean_models, cache=cache)  # fmt: skip
+    unread = [folder / "manifest.json" for folder, one in read_manifests(workspace.out).items() if isinstance(one, str)]
+    found = cleanable(workspace.out, workspace.cache_root, listed_files(workspace.out), unread,
+                      models=clean_models, cache=cache)  # fmt: skip
+    for path, why in found.kept.items():
+        click.echo(f"kept {path}: {why}", err=True)
+    doomed = found.ours
     if not doomed:
         click.echo(f"nothing of ours below {workspace.out}")
         return
     click.echo("\n".join(str(path) for path in doomed))
     if yes or click.confirm(f"Remove these {len(doomed)}?", err=True):
-        remove(doomed)
+        remove(doomed, workspace.out)
         click.echo(f"removed {len(doomed)}", err=True)
 
 
@@ -259,7 +278,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        click.echo(f"mcconvert: {error.strerror or error}: {error.filename or 'while writing'}", err=True)
+        click.echo(f"mcconvert: {system_words(error)}", err=True)
         sys.exit(ConversionError.exit_code)
     sys.exit(0)
 

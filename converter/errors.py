@@ -6,6 +6,7 @@ A message says what was seen, what was expected and what to do next; it is shown
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -68,6 +69,19 @@ class SkippedError(McconvertError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+
+
+def system_words(error: OSError) -> str:
+    """What the system refused, to which file, and the way on."""
+    name = error.filename2 or error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk while writing {name}: free some, then run again; what had ended is kept"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{error.strerror}: {name}: mend its rights, or write elsewhere (--out, MCCONVERT_CACHE for the cache), "
+            "then run again; what had ended is kept"
+        )
+    return f"{error.strerror or error}: {name}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

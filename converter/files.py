@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 TAG = ".mcconvert"
-"""Name of the file that marks a folder as ours; nothing without it is ever deleted."""
+"""Name of the file that marks a folder as ours; nothing without it is ever deleted. What is being written beside its
+place ends with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,17 @@ class Stamp:
     path: str
     size_bytes: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What the system changes whenever a file is touched: unlike `mtime_ns`, `changed_ns` cannot be set back."""
+
+    path: str
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    changed_ns: int
 
 
 def hash_path(path: Path) -> tuple[str, int]:
@@ -47,10 +61,24 @@ def stamps(path: Path) -> tuple[Stamp, ...]:
     )
 
 
+def identities(path: Path) -> tuple[Identity, ...]:
+    """Identities of a file, or of every file in a folder."""
+    if not path.exists():
+        return ()
+    return tuple(
+        Identity(
+            path=file.relative_to(path.parent).as_posix(), inode=stat.st_ino, size_bytes=stat.st_size,
+            mtime_ns=stat.st_mtime_ns, changed_ns=stat.st_ctime_ns,
+        )
+        for file in ([path] if path.is_file() else _files(path))
+        for stat in [file.stat()]
+    )  # fmt: skip
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the place, then rename: a reader sees the old bytes or the new ones, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TAG)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -58,28 +86,46 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # what failed was writing this file, whatever its sibling is called
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def place(source: Path, destination: Path) -> None:
     """Make `destination` the same file or folder as `source`: by hard links where the file system has them.
 
-    A file is replaced in one rename. A folder is replaced by two, with the old one kept until the new one is there.
+    A file is replaced in one rename, a folder by exchanging the two where the system can; elsewhere it takes two
+    renames, with the old one kept until the new one is there.
     """
     if _same(source, destination):
         return
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.", suffix=TAG) as folder:
         fresh = Path(folder) / "new"
         if source.is_dir():
             shutil.copytree(source, fresh, copy_function=_link)
         else:
             _link(source, fresh)
         if destination.is_dir() and not destination.is_symlink():
+            if _exchange(fresh, destination):
+                return
             destination.rename(Path(folder) / "old")
         fresh.replace(destination)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to), or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def half_written(folder: Path) -> list[Path]:
+    """What `write_atomically` and `place` had not finished when their process died, anywhere below the folder."""
+    return sorted(path for path in folder.rglob(f".*{TAG}") if path.name != TAG)
 
 
 def make_tagged(folder: Path) -> None:
@@ -101,9 +147,27 @@ def _link(source: str | Path, destination: str | Path) -> None:
         shutil.copy2(source, destination)
 
 
-def _same(source: Path, destination: Path) -> bool:
-    if source.is_dir() != destination.is_dir() or not destination.exists():
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step, as Linux can on most file systems; says whether it was done."""
+    if sys.platform != "linux":
         return False
-    ours = [(one.path.partition("/")[2], one.size_bytes, one.mtime_ns) for one in stamps(source)]
-    theirs = [(one.path.partition("/")[2], one.size_bytes, one.mtime_ns) for one in stamps(destination)]
-    return ours == theirs
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: <fcntl.h>, <linux/fs.h>
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _same(source: Path, destination: Path) -> bool:
+    """Whether the very bytes are there already: by hard link, or by their hash. Times say nothing of bytes."""
+    if destination.is_symlink() or not destination.exists() or source.is_dir() != destination.is_dir():
+        return False
+    if source.is_file():
+        return source.samefile(destination) or _equal(source, destination)
+    names = [file.relative_to(source) for file in _files(source)]
+    if names != [file.relative_to(destination) for file in _files(destination)]:
+        return False
+    return all(_same(source / name, destination / name) for name in names)
+
+
+def _equal(source: Path, destination: Path) -> bool:
+    same_size = source.stat().st_size == destination.stat().st_size
+    return same_size and hash_path(source)[0] == hash_path(destination)[0]

@@ -367,11 +367,15 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that the doctor looked at; `advice` is empty when it is well."""
+    """One thing that the doctor looked at; `advice` is empty when it is well.
+
+    `damaged`: files are not what they were when they were made.
+    """
 
     name: str
     seen: str
     advice: str = ""
+    damaged: bool = False
 
 
 def to_json(record: object) -> bytes:

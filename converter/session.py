@@ -208,6 +208,7 @@ def _reference(workspace: Workspace, cache: Cache, tower: Tower, root: Entry) ->
         refs[label] = FileRef(path=f"reference/{name}", sha256=root.file_hashes[label], size_bytes=size_bytes)
     module = f"reference/{tower}.pt"
     place(cache.path(root), workspace.folder / module)
+    cache.trust(root)
     return ManifestReference(
         tower=tower, sample_set=report.sample_set if report else "", samples=refs["samples"],
         embeddings=refs["reference"], module=dataclasses.replace(root.artifact, path=module),

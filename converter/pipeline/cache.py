@@ -1,18 +1,22 @@
 """The content-addressed store of finished steps.
 
 `<root>/steps/<key>/` holds a step's files and `entry.json`, which is written last, before the folder is renamed into
-place: an entry is whole or it is not there. `<root>/last/` remembers the ingredients of each step's last run, only to
-say in words why it runs again. Two runs may share a store: the first to finish a key wins, the other's copy is
-dropped.
+place: an entry is whole or it is not there. Its record carries its own sha256, and every file is hashed on use, unless
+`<root>/seen/<key>.json` says that nothing touched it since it was. `<root>/last/` remembers the ingredients of each
+step's last run, only to say in words why it runs again. Two runs may share a store: the first to finish a key wins, the
+other's copy is dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +24,19 @@ from pathlib import Path
 
 import msgspec
 
-from converter.files import Stamp, hash_path, make_tagged, stamps, write_atomically
+from converter.errors import McconvertError
+from converter.files import Identity, Stamp, half_written, hash_path, identities, make_tagged, stamps, write_atomically
+from converter.pipeline.leftovers import end_leftovers
 from converter.records import Artifact, ParityReport, from_json, to_json
 
 ENTRY = "entry.json"
 RANGES, SEARCH = "ranges", "search"
 """Below the root: ranges of activations, by the content that they were measured from."""
+SEEN = "seen"
+"""Below the root: which files were there when an entry's bytes were last known to be its own."""
+COMMIT_ATTEMPTS = 5
+HALF_WRITTEN_SECONDS = 3600.0
+"""A record that has been half written for so long is nobody's any more."""
 Ingredients = Mapping[str, str]
 
 
@@ -53,6 +64,14 @@ class Entry:
     seconds: float = 0.0
     peak_rss_bytes: int = 0
     tool_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """`entry.json`: the record as it was written, and the hash of those bytes."""
+
+    sha256: str
+    entry: msgspec.Raw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +112,58 @@ class Cache:
 
     def load(self, key: str) -> Entry | None:
         """The entry, if it is whole and its files are the ones that were hashed."""
+        found = self.inspect(key)
+        return found if isinstance(found, Entry) else None
+
+    def inspect(self, key: str, *, deep: bool = False) -> Entry | str:
+        """The entry, or why it is not taken, in words. `deep` hashes every byte, whatever was seen before."""
+        record = self.folder(key) / ENTRY
         try:
-            entry = from_json((self.folder(key) / ENTRY).read_bytes(), Entry)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return entry if entry.key == key and self._intact(entry) else None
+            entry = _unseal(record.read_bytes())
+        except FileNotFoundError:
+            return f"it has no {ENTRY}"
+        except OSError as error:
+            return f"{record} cannot be read: {error.strerror or error}"
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            return f"{ENTRY} was changed or cut off: {error}"
+        if entry.key != key:
+            return f"{ENTRY} belongs to another entry"
+        try:
+            return self._wrong(entry, deep=deep) or entry
+        except OSError as error:
+            return f"{error.filename} cannot be read: {error.strerror or error}"
 
     def damaged(self, key: str) -> bool:
         """Whether something lies at that key that `load` would not take."""
         return self.folder(key).exists() and self.load(key) is None
+
+    def all_keys(self) -> list[str]:
+        """The key of everything that lies where entries do."""
+        return sorted(path.name for path in (self.root / "steps").glob("*") if path.is_dir())
+
+    def living(self) -> list[Path]:
+        """The locks of runs that are at work."""
+        return [lock for lock in sorted((self.root / "staging").glob("*.lock")) if _held(lock)]
+
+    def dead(self) -> list[Path]:
+        """What runs that died left in staging; the next run removes it."""
+        living = {lock.stem for lock in self.living()}
+        return sorted(path for path in (self.root / "staging").glob("*") if path.stem not in living)
+
+    def step_of(self, key: str) -> str:
+        """The step whose last result lies at that key, as `model image/onnx/fp32`; empty when none is known."""
+        for path in sorted((self.root / "last").glob("*/*.json")):
+            last = self.last(path.parent.name, path.stem)
+            if last is not None and key_of(last.ingredients) == key:
+                return f"{path.parent.name} {path.stem.replace('.', '/')}"
+        return ""
+
+    def trust(self, entry: Entry) -> None:
+        """Note the files as they are now: their bytes were just seen to be the entry's. A store that cannot be written
+        costs hashing them again.
+        """
+        with contextlib.suppress(OSError):
+            write_atomically(self._seen_path(entry.key), to_json(self._identities(entry)))
 
     def path(self, entry: Entry, name: str | None = None) -> Path:
         """Absolute path of the entry's artifact, or of one of its other files."""
@@ -115,8 +177,7 @@ class Cache:
         base.mkdir(parents=True, exist_ok=True)
         self._sweep(base)
         folder = base / uuid.uuid4().hex
-        with folder.with_suffix(".lock").open("w") as lock:  # locked before the folder is there: never swept alive
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _own_lock(folder.with_suffix(".lock")):  # locked before the folder is there: never swept alive
             folder.mkdir()
             try:
                 yield folder
@@ -125,32 +186,39 @@ class Cache:
                 folder.with_suffix(".lock").unlink(missing_ok=True)
 
     def commit(self, staged: Path, entry: Entry) -> Entry:
-        """Give a finished step's folder its place. Returns the entry that is there afterwards."""
-        write_atomically(staged / ENTRY, to_json(entry))
+        """Give a finished step's folder its place. Returns the entry that is there afterwards.
+
+        A whole entry that another run put there first stays: its files may be in use.
+        """
+        write_atomically(staged / ENTRY, _seal(entry))
         place = self.folder(entry.key)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists() and (found := self.load(entry.key)) is not None:
-            return found
-        self.drop(entry.key)
-        try:
-            staged.rename(place)
-        except OSError:
-            if (found := self.load(entry.key)) is None:  # not another run that was faster
-                raise
-            return found
-        return entry
+        for _attempt in range(COMMIT_ATTEMPTS):
+            try:
+                staged.rename(place)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+            else:
+                return entry
+            if (found := self.load(entry.key)) is not None:
+                return found
+            self.drop(entry.key)
+        message = f"{place} stands in the way and comes back when it is moved away: remove it, then run again"
+        raise McconvertError(message)
 
     def update(self, entry: Entry) -> None:
         """Replace an entry's record, its files being the same."""
-        write_atomically(self.folder(entry.key) / ENTRY, to_json(entry))
+        write_atomically(self.folder(entry.key) / ENTRY, _seal(entry))
 
     def drop(self, key: str) -> None:
         """Remove an entry; it is moved away first, so that no half of it can be read."""
         folder = self.folder(key)
-        if folder.exists():
+        if os.path.lexists(folder):
             doomed = self.root / "staging" / f"dropped-{uuid.uuid4().hex}"
             doomed.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(doomed)
+            with contextlib.suppress(FileNotFoundError):  # another run was faster
+                folder.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def last(self, model: str, step_id: str) -> Last | None:
@@ -168,22 +236,93 @@ class Cache:
     def _last_path(self, model: str, step_id: str) -> Path:
         return self.root / "last" / model / f"{step_id.replace('/', '.')}.json"
 
-    def _intact(self, entry: Entry) -> bool:
+    def _seen_path(self, key: str) -> Path:
+        return self.root / SEEN / f"{key}.json"
+
+    def _identities(self, entry: Entry) -> tuple[Identity, ...]:
         folder = self.folder(entry.key)
-        names = [entry.artifact.path, *entry.files.values()]
-        now = tuple(stamp for name in names for stamp in stamps(folder / name))
-        if now == entry.stamps:
-            return True
-        if {one.path for one in now} != {one.path for one in entry.stamps}:
-            return False
-        return hash_path(folder / entry.artifact.path)[0] == entry.artifact.sha256 and all(
-            hash_path(folder / name)[0] == entry.file_hashes[label] for label, name in entry.files.items()
-        )
+        return tuple(one for name in _names(entry) for one in identities(folder / name))
+
+    def _seen(self, key: str) -> tuple[Identity, ...]:
+        try:
+            return from_json(self._seen_path(key).read_bytes(), tuple[Identity, ...])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return ()
+
+    def _wrong(self, entry: Entry, *, deep: bool) -> str:
+        """What of an entry's files is not as it was made; empty when all is."""
+        folder = self.folder(entry.key)
+        now = {one.path: one.size_bytes for name in _names(entry) for one in stamps(folder / name)}
+        then = {one.path: one.size_bytes for one in entry.stamps}
+        for path in sorted({*now, *then}):
+            if now.get(path) != then.get(path):
+                return f"{path} has {now.get(path, 'no')} bytes, and had {then.get(path, 'none')}"
+        identity = self._identities(entry)
+        if not deep and identity == self._seen(entry.key):
+            return ""
+        hashes = {entry.artifact.path: entry.artifact.sha256}
+        hashes |= {name: entry.file_hashes[label] for label, name in entry.files.items()}
+        for name, sha256 in hashes.items():
+            if hash_path(folder / name)[0] != sha256:
+                return f"{name} was changed since it was made"
+        if identity == self._identities(entry):
+            self.trust(entry)
+        return ""
 
     def _sweep(self, base: Path) -> None:
-        for folder in [one for one in base.iterdir() if one.is_dir()]:
-            lock = folder.with_suffix(".lock")
-            with contextlib.suppress(OSError), lock.open("a") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in sorted({one.stem for one in base.iterdir() if one.is_dir() or one.suffix == ".lock"}):
+            folder = base / name
+            with contextlib.suppress(OSError), _own_lock(folder.with_suffix(".lock"), wait=False):
+                end_leftovers(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-                lock.unlink(missing_ok=True)
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+        for path in half_written(self.root):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > HALF_WRITTEN_SECONDS:
+                    path.unlink()
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    return (entry.artifact.path, *entry.files.values())
+
+
+def _seal(entry: Entry) -> bytes:
+    raw = msgspec.json.encode(entry)
+    return msgspec.json.encode(Sealed(sha256=hashlib.sha256(raw).hexdigest(), entry=msgspec.Raw(raw))) + b"\n"
+
+
+def _unseal(data: bytes) -> Entry:
+    """Raises ValueError where the record is not the one that was written, msgspec.DecodeError where it is none."""
+    sealed = from_json(data, Sealed)
+    if hashlib.sha256(sealed.entry).hexdigest() != sealed.sha256:
+        message = "its own sha256 does not hold"
+        raise ValueError(message)
+    return from_json(bytes(sealed.entry), Entry)
+
+
+def _held(lock: Path) -> bool:
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextlib.contextmanager
+def _own_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file at `path`, made where it is not there.
+
+    A sweeper may unlink the file between opening and locking it: then it is another file that is locked, so again.
+
+    Raises:
+        OSError: another run holds it, and `wait` is not set.
+    """
+    while True:
+        with path.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+                yield
+                return

@@ -31,7 +31,7 @@ def dispatch(job: Job, log: Path, stop: threading.Event, meter: MemoryMeter) -> 
         raise KeyboardInterrupt
     try:
         outcome = from_json((folder / OUTCOME).read_bytes(), Outcome)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConversionError(describe(ended, job.step.limits) + _full_disk(folder)) from error
     if outcome.error:
         raise _error_of(outcome, _full_disk(folder))

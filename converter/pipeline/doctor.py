@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converter.config import Config
 from converter.errors import McconvertError
+from converter.manifest import Manifest
 from converter.pipeline.cache import Cache
+from converter.pipeline.damage import cache_findings, folder_findings
 from converter.pipeline.plugins import load_runtime, load_stage, missing, versions
 from converter.records import Finding
 
@@ -19,9 +21,16 @@ MIN_FREE_BYTES = 8 * 2**30
 MIN_MEMORY_BYTES = 6 * 2**30
 
 
-def examine(config: Config, out: Path, cache: Cache) -> list[Finding]:
-    """Python, memory, disk, each target's libraries and runtime, and the cache."""
-    return [*_machine(out), *(_target(name, config) for name in sorted(config.targets)), *_cache(cache)]
+def examine(
+    config: Config, out: Path, cache: Cache, manifests: Mapping[Path, Manifest | str], *, deep: bool = False
+) -> list[Finding]:
+    """Python, memory, disk, each target's libraries and runtime, the cache, and what earlier runs wrote.
+
+    `deep` hashes every byte; without it sizes are compared, and only what was touched since is hashed.
+    """
+    targets = (_target(name, config) for name in sorted(config.targets))
+    written = folder_findings(out, cache, manifests, deep=deep)
+    return [*_machine(out), *targets, *cache_findings(cache, deep=deep), *written]
 
 
 def _machine(out: Path) -> Iterator[Finding]:
@@ -63,11 +72,3 @@ def _target(name: str, config: Config) -> Finding:
         return Finding(name=name, seen=seen, advice=f"pip install 'mcconvert[{target.extra}]'")
     seen = ", ".join(f"{one} {version}" for one, version in versions(needed).items())
     return Finding(name=name, seen=seen)
-
-
-def _cache(cache: Cache) -> Iterator[Finding]:
-    keys = [path.name for path in (cache.root / "steps").glob("*")]
-    damaged = [key for key in keys if cache.damaged(key)]
-    seen = f"{len(keys)} finished steps in {cache.root}"
-    advice = f"{len(damaged)} of them were changed or cut off; they are made anew when needed" if damaged else ""
-    yield Finding(name="cache", seen=seen, advice=advice)

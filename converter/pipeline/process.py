@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from converter.pipeline.leftovers import SCRATCH, end_leftovers
 from converter.records import Limits
 
 POLL_SECONDS = 0.2
-Stopped = Literal["", "time", "memory", "interrupted"]
+LOG_LIMIT_BYTES = 256 * 2**20
+"""What a step may print: a converter that never stops talking would fill the disk with its log."""
+Stopped = Literal["", "time", "memory", "log", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +63,10 @@ def run_worker(
             env=_environment(folder, threads),
         )
         try:
-            peak, stopped = _watch(process, limits, stop, begun, meter)
+            peak, stopped = _watch(process, log, limits, stop, begun, meter)
         finally:
             _kill_group(process)
+            end_leftovers(folder)
             meter.update(process.pid, 0)
     return Ended(returncode=process.returncode, seconds=time.monotonic() - begun, peak_rss_bytes=peak, stopped=stopped)
 
@@ -74,17 +78,33 @@ def describe(ended: Ended, limits: Limits) -> str:
     if ended.stopped == "memory":
         gib = limits.memory_bytes / 2**30
         return f"stopped at {gib:.1f} GiB of memory: raise --set limits.memory_gib=..., or take a smaller model"
+    if ended.stopped == "log":
+        return f"stopped after printing {LOG_LIMIT_BYTES / 2**20:.0f} MiB: its log, cut there, says what it repeats"
+    if ended.returncode == -signal.SIGKILL:
+        return (
+            "its process was killed (SIGKILL), most likely by the system for want of memory: close other programs, use "
+            "--jobs 1, then run again"
+        )
     if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
-        if -ended.returncode == signal.SIGKILL:
-            return f"its process was killed ({name}), most likely by the system for want of memory"
-        return f"its process crashed natively ({name}), inside a converter's or a runtime's own library"
-    return f"its process ended with exit code {ended.returncode} and left no result"
+        name = _signal_name(-ended.returncode)
+        return (
+            f"its process crashed natively ({name}), inside a converter's or a runtime's own library: its log may say "
+            "more; run again, and 'mcconvert doctor' lists the libraries"
+        )
+    return f"its process ended with exit code {ended.returncode} and left no result: its log may say why"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
 
 
 def _watch(
-    process: subprocess.Popen[bytes], limits: Limits, stop: threading.Event, begun: float, meter: MemoryMeter
-) -> tuple[int, Stopped]:
+    process: subprocess.Popen[bytes], log: Path, limits: Limits, stop: threading.Event, begun: float,
+    meter: MemoryMeter,
+) -> tuple[int, Stopped]:  # fmt: skip
     peak = 0
     while process.poll() is None:
         rss = _tree_rss(process.pid)
@@ -96,6 +116,8 @@ def _watch(
             return peak, "memory"
         if time.monotonic() - begun > limits.seconds:
             return peak, "time"
+        if log.stat().st_size > LOG_LIMIT_BYTES:
+            return peak, "log"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)
     return peak, ""
@@ -132,5 +154,5 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONHASHSEED": "0",
-        "TMPDIR": str(scratch),
+        SCRATCH: str(scratch.absolute()),
     }

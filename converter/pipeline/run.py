@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converter.errors import ConversionError, McconvertError
+from converter.errors import ConversionError, McconvertError, system_words
 from converter.files import hash_path, stamps
 from converter.parity.judge import judge
 from converter.pipeline.cache import RANGES, Cache, Entry, Proof
@@ -114,8 +114,7 @@ class _Runner:
         except McconvertError as error:
             result = self._error(step, str(error), error.exit_code)
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            result = self._error(step, f"{error.strerror or error}{where}", ConversionError.exit_code)
+            result = self._error(step, system_words(error), ConversionError.exit_code)
         result = dataclasses.replace(result, seconds=time.monotonic() - begun)
         self.settings.finished(result)
         return result
@@ -146,6 +145,7 @@ class _Runner:
             cache.remember(self.planner.spec.id, step.id, last_of(decision, step))
         if step.requested:
             self.settings.place(step, cache.path(entry))
+            cache.trust(entry)
         return judged(step, decision.action, decision.reason, entry, self._size_ratio(step, entry))
 
     def _blocked_by(self, step: Step) -> StageResult | None:

@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from converter.errors import ConversionError, McconvertError
+from converter.errors import ConversionError, McconvertError, system_words
 from converter.files import hash_path, write_atomically
 from converter.parsing import parse
 from converter.pipeline.job import JOB, OUTCOME, Job, Outcome
@@ -102,8 +102,8 @@ def convert(job: Job) -> Artifact:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left on the disk while writing {error.filename or 'a file'}: free some, then run again"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return system_words(error)
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, use --jobs 1, or take a smaller model"
     text = " ".join(str(error).split())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import UsageError
-from converter.files import make_tagged, place
+from converter.files import half_written, make_tagged, place, remove
 from converter.records import ModelSpec, Step
 
 CACHE_VARIABLE = "MCCONVERT_CACHE"
@@ -80,7 +80,22 @@ class Workspace:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            for path in half_written(self.folder):  # of a run that died: nobody else writes here now
+                remove(path)
             yield
+
+
+def holder(folder: Path) -> str | None:
+    """The process that writes to a model's folder now; None when none does."""
+    try:
+        with (folder / ".lock").open(encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "unknown"
+    except OSError:  # no lock, or none that we may read
+        return None
+    return None
 
 
 def _take(handle: int, folder: Path) -> None:

@@ -6,10 +6,11 @@ their files are still the ones that were judged.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -114,19 +115,42 @@ def environment(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def listed_files(out: Path) -> list[Path]:
-    """Every file that a manifest below the output folder names and that lies beside that manifest."""
-    found = []
+def listed_files(out: Path) -> dict[Path, str]:
+    """Every file that a manifest below the output folder names and that lies beside that manifest, with its sha256."""
+    found: dict[Path, str] = {}
+    for path in sorted(out.glob("*/manifest.json")):
+        with contextlib.suppress(UsageError):
+            found |= {path.parent / name: ref for name, ref in _refs(read_manifest(path)).items() if _inside(name)}
+    return {one: sha256 for one, sha256 in found.items() if _lies_in(one, out)}
+
+
+def read_manifests(out: Path) -> dict[Path, Manifest | str]:
+    """What each model's folder below the output folder has for a manifest, or why that cannot be read."""
+    found: dict[Path, Manifest | str] = {}
     for path in sorted(out.glob("*/manifest.json")):
         try:
-            manifest = read_manifest(path)
-        except UsageError:
-            continue
-        tokenizer = manifest.model.tokenizer
-        names = [entry.path for entry in manifest.artifacts] + ([tokenizer.path] if tokenizer else [])
-        inside = [path.parent / name for name in names]
-        found += [one for one in inside if one.resolve().is_relative_to(path.parent.resolve())]
+            found[path.parent] = read_manifest(path)
+        except UsageError as error:
+            found[path.parent] = str(error)
     return found
+
+
+def _refs(manifest: Manifest) -> dict[str, str]:
+    refs = {entry.path: entry.sha256 for entry in manifest.artifacts}
+    for reference in manifest.references:
+        refs |= {one.path: one.sha256 for one in (reference.samples, reference.embeddings, reference.module)}
+    tokenizer = manifest.model.tokenizer
+    return refs | ({tokenizer.path: tokenizer.sha256} if tokenizer else {})
+
+
+def _inside(name: str) -> bool:
+    """Whether a manifest's path names something in its folder, and not that folder itself."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _lies_in(path: Path, out: Path) -> bool:
+    return path.resolve().is_relative_to(out.resolve())
 
 
 def schema() -> bytes:

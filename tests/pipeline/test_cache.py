@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from converter.files import hash_path, place, stamps, write_atomically
+from converter.files import TAG, half_written, hash_path, place, stamps, write_atomically
 from converter.pipeline.cache import ENTRY, Cache, Entry, Proof, difference, key_of
 from converter.records import Artifact
 
@@ -166,3 +167,97 @@ def test_hash_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
     (folder / "b").write_text("2")
 
     assert len({before, renamed, hash_path(folder)[0]}) == 3
+
+
+def test_a_byte_changed_behind_an_unchanged_time_is_noticed(cache: Cache, staging: Path) -> None:
+    """Size and modification time set back to what they were hide nothing."""
+    entry = _entry(cache, staging)
+    cache.trust(entry)
+    path, then = cache.path(entry), cache.path(entry).stat()
+
+    path.write_bytes(b"x" * 500 + b"y" + b"x" * 499)
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+
+    assert cache.inspect(KEY) == "a.bin was changed since it was made"
+
+
+def test_what_nothing_touched_is_not_hashed_again(cache: Cache, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm run reads no gigabytes; `deep` does."""
+    entry = _entry(cache, staging)
+    cache.load(KEY)
+    hashed = []
+    monkeypatch.setattr("converter.pipeline.cache.hash_path", lambda path: hashed.append(path) or hash_path(path))
+
+    shallow = cache.load(KEY)
+    assert (shallow, hashed) == (entry, [])
+    deep = cache.inspect(KEY, deep=True)
+
+    assert (deep, hashed) == (entry, [cache.path(entry)])
+
+
+def test_no_byte_of_a_record_can_change_unseen(cache: Cache, staging: Path) -> None:
+    """A digit of a measured figure is as much a part of the proof as the file: any flipped bit refuses the entry."""
+    _entry(cache, staging)
+    record = cache.folder(KEY) / ENTRY
+    whole = record.read_bytes()
+
+    for at in range(len(whole) - 1):
+        record.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert isinstance(cache.inspect(KEY), str), at
+    record.write_bytes(whole)
+
+    assert cache.load(KEY) is not None
+
+
+def test_a_whole_entry_is_never_moved_away_by_another_run(
+    cache: Cache, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may be reading it: who comes second takes what is there."""
+    _entry(cache, staging, b"first")
+    monkeypatch.setattr(Cache, "drop", lambda *_: pytest.fail("a whole entry was dropped"))
+
+    assert _entry(cache, staging, b"second").artifact.size_bytes == 5
+
+
+def test_locks_and_half_written_records_of_dead_runs_are_swept(cache: Cache) -> None:
+    """Neither a lock without its folder nor a record that was half written long ago stays for ever."""
+    (cache.root / "staging").mkdir(parents=True)
+    lock = cache.root / "staging" / "dead.lock"
+    lock.touch()
+    old, young = cache.root / f".old.json.1{TAG}", cache.root / f".young.json.2{TAG}"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (1, 1))
+
+    with cache.staging():
+        assert not lock.exists()
+        assert not old.exists()
+        assert young.exists()
+
+
+def test_place_heeds_bytes_not_times(tmp_path: Path) -> None:
+    """A copy that was changed and set back in time is replaced; one that is equal is left alone."""
+    source, copy = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"good")
+    copy.write_bytes(b"evil")
+    os.utime(copy, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+
+    place(source, copy)
+
+    assert copy.read_bytes() == b"good"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="exchanging two paths in one step is Linux's")
+def test_a_folder_is_there_at_every_moment_of_its_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old or new, never neither: what reads or dies in the middle finds a whole folder."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inner").write_text(name)
+    target = tmp_path / "out" / "p.mlpackage"
+    place(tmp_path / "one", target)
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("the folder was moved away"))
+
+    place(tmp_path / "two", target)
+
+    assert (target / "inner").read_text() == "two"
+    assert half_written(tmp_path) == []

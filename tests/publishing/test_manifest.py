@@ -12,7 +12,7 @@ from converter.config import load_models
 from converter.errors import UsageError
 from converter.files import hash_path
 from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestModel, ManifestReference, TokenizerFile
-from converter.publishing.manifest import listed_files, merge, model_part, read_manifest, write_manifest
+from converter.publishing.manifest import listed_files, merge, model_part, read_manifest, read_manifests, write_manifest
 from converter.records import Artifact, Weights
 
 WEIGHTS = Weights(kind="seeded", sha256="0" * 64, trained=False)
@@ -153,7 +153,23 @@ def test_listed_files_stay_inside_the_manifests_folder(tmp_path: Path) -> None:
     """A path that climbs out of the folder is not one that clean may remove."""
     manifest = written(tmp_path / "m", "fp32")
     climbing = dataclasses.replace(manifest.artifacts[0], path="../outside.txt")
-    write_manifest(tmp_path / "m" / "manifest.json", dataclasses.replace(manifest, artifacts=(climbing,)))
+    write_manifest(
+        tmp_path / "m" / "manifest.json", dataclasses.replace(manifest, artifacts=(climbing,), references=())
+    )
     (tmp_path / "outside.txt").write_text("not ours")
 
-    assert listed_files(tmp_path) == []
+    assert listed_files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "../../etc/passwd", "/etc/passwd", ".", "", "onnx/..", "./", "onnx/../../other"]
+)
+def test_no_path_of_a_manifest_leads_out_or_to_its_folder(tmp_path: Path, name: str) -> None:
+    """An edited manifest cannot make `clean` remove what it did not write."""
+    manifest = written(tmp_path / "m", "fp32")
+    edited = dataclasses.replace(manifest.artifacts[0], path=name)
+    write_manifest(tmp_path / "m" / "manifest.json", dataclasses.replace(manifest, artifacts=(edited,), references=()))
+    (tmp_path / "outside.txt").write_text("not ours")
+
+    assert listed_files(tmp_path) == {}
+    assert isinstance(read_manifests(tmp_path)[tmp_path / "m"], Manifest)
