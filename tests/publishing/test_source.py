@@ -21,9 +21,13 @@ def package(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("x = 1\n")
     git(package.parent, "init", "--quiet")
-    git(package.parent, "add", ".")
-    git(package.parent, "-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--quiet", "-m", "first")
+    commit(package.parent)
     return package
+
+
+def commit(root: Path) -> None:
+    git(root, "add", ".")
+    git(root, "-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--quiet", "-m", "all of it")
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -45,10 +49,11 @@ def test_a_checkout_names_its_commit_and_whether_it_was_changed(package: Path) -
 
 
 def test_a_repository_around_an_environment_is_not_ours(package: Path) -> None:
-    """A package that somebody's checkout merely contains has none of its commits."""
+    """A package that somebody's checkout merely contains, even as part of a commit, has none of its commits."""
     installed = package.parent / "venv" / "site-packages" / "converter"
     installed.parent.mkdir(parents=True)
     shutil.copytree(package, installed)
+    commit(package.parent)
     ignored = package.parent / "other"
     ignored.mkdir()
     (ignored / "__init__.py").write_text("")
