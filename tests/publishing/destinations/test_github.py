@@ -288,6 +288,7 @@ def test_refusals_say_what_to_do(server: GitHub, tmp_path: Path, answer: Answer,
         publish(destination, "v1", make_release(tmp_path / "files"))
 
     assert SECRET not in str(refusal.value)
+    assert server.asked.count("POST /api/v3/repos/acme/models/releases") == 1
 
 
 @pytest.mark.parametrize(
