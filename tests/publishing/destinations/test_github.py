@@ -159,13 +159,26 @@ def test_an_upload_that_broke_goes_on(server: GitHub, tmp_path: Path) -> None:
 
 def test_what_an_earlier_try_left_is_taken_away(server: GitHub, tmp_path: Path) -> None:
     """A draft of other files becomes the release of these, and of nothing else."""
-    first = contents(2) | {"tflite/old.tflite": b"old"}
+    first = contents(2) | {"tflite/old.tflite": b"old", "samples/empty file.txt": b"not empty then"}
     with github.open_destination(ADDRESS, MODEL) as destination:
         for file in make_release(tmp_path / "one", first).files:
             destination.upload("v1", file)
         publish(destination, "v1", make_release(tmp_path / "two"))
 
     assert _files(server, "mobileclip_nano-v1") == contents()
+
+
+def test_an_asset_that_is_not_done_is_not_there(server: GitHub, tmp_path: Path) -> None:
+    """A "starter" stops the release, whatever else is said of it."""
+    release = make_release(tmp_path / "files")
+    with github.open_destination(ADDRESS, MODEL) as destination:
+        for file in release.files:
+            destination.upload("v1", file)
+        next(one for one in server.assets.values() if one["name"] == "manifest.json")["state"] = "starter"
+        with pytest.raises(PublishError, match="not there as they left: manifest.json; nothing was published"):
+            destination.finish("v1", release, described("v1", release))
+
+    assert server.tags == set()
 
 
 def test_without_digests_nothing_is_taken_on_trust(server: GitHub, tmp_path: Path) -> None:
@@ -275,6 +288,7 @@ def test_refusals_say_what_to_do(server: GitHub, tmp_path: Path, answer: Answer,
         publish(destination, "v1", make_release(tmp_path / "files"))
 
     assert SECRET not in str(refusal.value)
+    assert server.asked.count("POST /api/v3/repos/acme/models/releases") == 1
 
 
 @pytest.mark.parametrize(

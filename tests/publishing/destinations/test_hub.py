@@ -300,6 +300,7 @@ def test_a_connection_that_breaks_is_no_missing_file(server: Hub, tmp_path: Path
             destination.published()
 
 
+@pytest.mark.usefixtures("no_waits")
 def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers, or the client is told to stay offline."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
@@ -307,6 +308,8 @@ def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with hub.open_destination(ADDRESS, MODEL) as destination:
         with pytest.raises(PublishError, match="no answer from http://127.0.0.1.*Connection refused"):
             destination.published()
+        with pytest.raises(PublishError, match="release.json: no answer from http://127.0.0.1"):
+            destination._file("main", "release.json")
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(PublishError, match="told to stay offline: unset HF_HUB_OFFLINE"):
             destination.published()
