@@ -128,7 +128,10 @@ def _sense(name: str, old: float, new: float) -> Literal["better", "worse", "nei
 
 
 def _apart(old: Interval | None, new: Interval | None) -> bool:
-    return old is not None and new is not None and (old[1] < new[0] or new[1] < old[0])
+    """An interval without width comes of samples that all agree, and says nothing."""
+    if old is None or new is None or old[0] == old[1] or new[0] == new[1]:
+        return False
+    return old[1] < new[0] or new[1] < old[0]
 
 
 def _facts(old: ManifestEntry, new: ManifestEntry) -> Iterator[Change]:
