@@ -12,7 +12,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow test-ci lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ test-slow: $(READY)  ## the long suites: every model of the family
 
 test-ci: $(READY)  ## run the CI files that users copy, every step of them, on this machine; some minutes
 	$(BIN)/pytest -n 0 -m 'ci or not ci' tests/ci $(ARGS)
+
+test-servers:  ## Debian: the real servers that tests of publishing start; without them these tests are skipped
+	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

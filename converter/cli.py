@@ -18,8 +18,10 @@ import click
 
 from converter import __version__
 from converter.cli_explain import explain
+from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
+from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
@@ -39,6 +41,7 @@ Examples:
   mcconvert plan --set onnx.fp32.options.opset=17
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
   mcconvert verify artifacts/mobileclip_s1 --matrix      do the files agree with each other?
+  mcconvert publish s3://bucket/models --dry-run         what would be published, and may it be?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
@@ -228,6 +231,10 @@ def completion(shell: str) -> None:
 cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(verify)
+cli.add_command(publish)
+cli.add_command(diff)
+cli.add_command(keygen)
+cli.add_command(sign)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)
@@ -267,6 +274,7 @@ def _request(options: dict[str, Any]) -> Request:
 
 def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
     from converter.pipeline.run import exit_code_of
+    from converter.publishing.checksums import is_signed
     from converter.report.console import open_console
     from converter.report.live import LiveLines
     from converter.report.summary import print_summary
@@ -274,6 +282,7 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
 
     prepared = prepare(request)
     _notice(prepared)
+    signed = is_signed(prepared.workspace.folder)
     with LiveLines(open_console(stderr=True), verbose=verbose) as live:
         report = export(prepared, live.started, live.finished)
     if as_json:
@@ -283,6 +292,8 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
         print_summary(open_console(), report.results, f"{prepared.spec.id}, {weights}: {prepared.workspace.folder}")
     if report.peak_rss_bytes:
         click.echo(f"peak memory of all steps together: {report.peak_rss_bytes / 2**30:.1f} GiB", err=True)
+    if signed and not is_signed(prepared.workspace.folder):
+        click.echo("the signature was removed: it was over what the folder said before; sign again", err=True)
     if report.interrupted:
         raise KeyboardInterrupt
     return exit_code_of(report.results)

@@ -1,4 +1,6 @@
-"""The command that judges files on disk again: `verify`. --matrix compares them, --task asks what they know."""
+"""The command that judges files on disk again: `verify`. --matrix compares them, --task asks what they know,
+--provenance holds every byte against what the folder says of itself.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ Examples:
   mcconvert verify artifacts/mobileclip_s1 --matrix               does each file agree with each other?
   mcconvert verify artifacts/mobileclip_s1 mac/mobileclip_s1 --matrix --picture both.svg
   mcconvert verify artifacts/mobileclip_nano --task               what does each file still know?
+  mcconvert verify artifacts/mobileclip_s1 --provenance --key releases.pub     is it what its maker signed?
 """
 
 
@@ -52,10 +55,24 @@ Examples:
     help="Instead: zero-shot accuracy, recall and order of results of every pair of files on 720 held-out scenes, "
     "beside PyTorch. For mobileclip_nano, which is trained on drawn scenes; bounds in configs/task.yaml.",
 )
+@click.option(
+    "--provenance",
+    is_flag=True,
+    help="Instead: hold every byte of the folder against its statement, SBOM, checksums and signature, offline; runs "
+    "nothing. Fails on anything changed, missing, added or out of place.",
+)
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.pub",
+    help="With --provenance: the public key whose signature must be there.",
+)
+@click.option("--identity", metavar="NAME", help="With --provenance and --issuer: who must have signed by sigstore.")
+@click.option("--issuer", metavar="URL", help="With --identity: who vouches for it.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
 def verify(
     folders: Sequence[Path], *, jobs: int, hashes_only: bool, matrix: bool, picture: Path | None, task: bool,
-    as_json: bool,
+    provenance: bool, key: Path | None, identity: str | None, issuer: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Judge the files in FOLDER (artifacts/MODEL) again, from the manifest alone.
 
@@ -66,6 +83,9 @@ def verify(
     from converter.report.console import open_console
     from converter.report.live import LiveLines
 
+    if provenance or key or identity or issuer:
+        _check_alone(folders, provenance=provenance, others=matrix or task or picture is not None)
+        sys.exit(_provenance(folders[0], key, identity or "", issuer or "", as_json=as_json))
     if task:
         sys.exit(_task(folders, jobs=jobs, others=hashes_only or matrix, as_json=as_json))
     if not matrix and (len(folders) > 1 or picture is not None):
@@ -82,6 +102,28 @@ def verify(
     if agreement is not None:
         _draw(agreement, picture or verified[0][0].path / PICTURE)
     sys.exit(exit_code_of(results))
+
+
+def _check_alone(folders: Sequence[Path], *, provenance: bool, others: bool) -> None:
+    if not provenance:
+        message = "--key, --identity and --issuer go with --provenance"
+        raise UsageError(message)
+    if others or len(folders) > 1:
+        message = (
+            "--provenance checks one folder, and goes with neither --matrix nor --task; --hashes-only is part of it"
+        )
+        raise UsageError(message)
+
+
+def _provenance(folder: Path, key: Path | None, identity: str, issuer: str, *, as_json: bool) -> int:
+    from converter.cli_sign import check
+    from converter.publishing.signing import Keys
+
+    if bool(identity) != bool(issuer):
+        message = "--identity and --issuer go together: an identity is worth what its issuer is"
+        raise UsageError(message)
+    place = folder if folder.is_dir() else folder.parent
+    return check(place.absolute(), Keys(key=key, identity=identity, issuer=issuer), as_json=as_json)
 
 
 def _task(folders: Sequence[Path], *, jobs: int, others: bool, as_json: bool) -> int:

@@ -128,8 +128,17 @@ class Waiver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MissingFile:
+    """A row that was asked for and gave no file: its step ended in an error, or waited for one that did."""
+
+    step_id: str
+    status: Status
+    required: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of `manifest.json`. `waivers` are there in a published one only."""
+    """The whole of `manifest.json`. `waivers` are there in a published one only, `missing` in one of an export only."""
 
     schema_version: int
     created_by: str
@@ -138,3 +147,4 @@ class Manifest:
     artifacts: tuple[ManifestEntry, ...]
     environment: Mapping[str, str]
     waivers: tuple[Waiver, ...] = ()
+    missing: tuple[MissingFile, ...] = ()

@@ -321,7 +321,8 @@ class ParityReport:
     counts them. `latency_ms` is the median time of one call with one sample while that ran, beside whatever else the
     machine did; None where calls took several samples or nothing like the phone's own code ran. `outputs` and `ranking`
     are about the samples, `stress` about the rows beyond them. `structure` is there for formats that are read as well
-    as run. `cautions` say what a passed bound does not prove.
+    as run. `cautions` say what a passed bound does not prove. `candidate_sha256` is of the very bytes that ran, as
+    `Artifact.sha256` is.
     """
 
     reference: str
@@ -336,6 +337,7 @@ class ParityReport:
     values_executed: int = 0
     latency_ms: float | None = None
     cautions: tuple[str, ...] = ()
+    candidate_sha256: str = ""
     passed: bool = False
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from converter.config import Config, load_config
 from converter.errors import UsageError
 from converter.files import place
-from converter.manifest import FileRef, ManifestReference, TokenizerFile
+from converter.manifest import FileRef, Manifest, ManifestReference, MissingFile, TokenizerFile
 from converter.models.catalog import find, why_no_text
 from converter.pipeline.cache import Cache, Entry
 from converter.pipeline.parts import only
@@ -25,7 +25,8 @@ from converter.pipeline.steps import Selection, build_steps, option_mistakes, qu
 from converter.pipeline.workspace import Workspace, workspace_of
 from converter.publishing.manifest import entry_of, environment, merge, model_part, write_manifest
 from converter.recipe_files import add_rows, is_recipe_file, recipe_name
-from converter.records import InputKind, ModelSpec, PlannedStep, Step, Tower, Weights
+from converter.records import InputKind, ModelSpec, PlannedStep, StageResult, Step, Tower, Weights
+from converter.session_provenance import document, new_invocation, now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Prepared:
     steps: tuple[Step, ...]
     planner: Planner
     workspace: Workspace
+    request: Request
+    invocation: str
     left_out: str = ""
 
 
@@ -114,7 +117,7 @@ def prepare(request: Request) -> Prepared:
     )  # fmt: skip
     return Prepared(
         config=config, spec=spec, weights=weights, steps=tuple(steps), planner=planner, workspace=workspace,
-        left_out=left_out,
+        request=request, invocation=new_invocation(), left_out=left_out,
     )  # fmt: skip
 
 
@@ -132,19 +135,21 @@ def plan(prepared: Prepared) -> list[PlannedStep]:
 
 
 def export(prepared: Prepared, started: Started, finished: Finished) -> RunReport:
-    """Run the steps, give files their names, write the manifest last.
+    """Run the steps, give files their names, write the manifest and then what tells where they come from.
 
     Raises:
         UsageError: the output folder is in use or cannot be written.
     """
-    workspace = prepared.workspace
+    workspace, begun = prepared.workspace, now()
     with workspace.locked():
         settings = RunSettings(
             jobs=prepared.config.jobs, threads=threads_of(prepared.config), logs=workspace.logs,
             place=workspace.place, started=started, finished=finished,
         )  # fmt: skip
         report = run_plan(prepared.steps, prepared.planner, settings)
-        _write_manifest(prepared, report)
+        manifest = _write_manifest(prepared, report)
+        if manifest is not None:
+            document(prepared, report, manifest, begun)
     return report
 
 
@@ -165,31 +170,31 @@ def _check_source(source: Path | None) -> None:
         raise UsageError(message)
 
 
-def _write_manifest(prepared: Prepared, report: RunReport) -> None:
+def _write_manifest(prepared: Prepared, report: RunReport) -> Manifest | None:
     steps = {step.id: step for step in prepared.steps}
     finished = [result for result in report.results if result.artifact is not None]
     listed = [result for result in finished if result.requested and steps[result.step_id].target != "pytorch"]
     if not finished:
-        return
+        return None
     workspace = prepared.workspace
     towers = dict.fromkeys(step.tower for step in prepared.steps)
     roots = {tower: report.entries[reference_id(tower)] for tower in towers if reference_id(tower) in report.entries}
     references = [_reference(workspace, prepared.planner.cache, tower, root) for tower, root in roots.items()]
-    write_manifest(
-        workspace.manifest,
-        merge(
-            workspace.folder,
-            model_part(
-                prepared.spec,
-                prepared.weights,
-                _logit_scale(roots),
-                _tokenizer(prepared, roots["text"]) if "text" in roots else None,
-            ),
-            references,
-            [entry_of(steps[result.step_id], result) for result in listed],
-            environment(result.tool_versions for result in finished),
-        ),
+    tokenizer = _tokenizer(prepared, roots["text"]) if "text" in roots else None
+    manifest = merge(
+        workspace.folder,
+        model_part(prepared.spec, prepared.weights, _logit_scale(roots), tokenizer),
+        references,
+        [entry_of(steps[result.step_id], result) for result in listed],
+        environment(result.tool_versions for result in finished),
+        [_missing(result) for result in report.results if result.requested and result.artifact is None],
     )
+    write_manifest(workspace.manifest, manifest)
+    return manifest
+
+
+def _missing(result: StageResult) -> MissingFile:
+    return MissingFile(step_id=result.step_id, status=result.status, required=result.required)
 
 
 def _reference(workspace: Workspace, cache: Cache, tower: Tower, root: Entry) -> ManifestReference:

@@ -19,13 +19,16 @@ MAY_IMPORT = {
     "quantization": {"mil"},
     "parity": {"runtimes"},
     "pipeline": {"models", "rewrites", "stages", "runtimes", "quantization", "parity"},
-    "publishing": set(),
-    "report": set(),
+    "publishing": {"parity"},  # its judge: what is published was judged a moment ago
+    "report": {"publishing"},  # records of a comparison of manifests
     "bench": {"models", "parity", "publishing", "report", "runtimes"},
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)
-HEAVY = ("torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf")
+HEAVY = (
+    "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
+    "cryptography", "sigstore", "jsonschema",
+)  # fmt: skip
 
 
 def _imports(path: Path) -> set[str]:

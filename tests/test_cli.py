@@ -132,6 +132,9 @@ def test_clean_removes_only_what_is_ours(tmp_path: Path) -> None:
     ours.mkdir(parents=True)
     (ours / ".mcconvert").write_text("")
     (ours / "logs").mkdir()
+    documents = [ours / name for name in ("manifest.json", "sbom.cdx.json", "provenance.json", "SHA256SUMS")]
+    for document in documents:
+        document.write_text("")
     (ours / "mine.txt").write_text("keep me")
     stranger = tmp_path / "artifacts" / "other" / "logs"
     stranger.mkdir(parents=True)
@@ -140,7 +143,7 @@ def test_clean_removes_only_what_is_ours(tmp_path: Path) -> None:
 
     assert code == 0
     assert (ours / "mine.txt").exists()
-    assert not (ours / "logs").exists()
+    assert not [path for path in (ours / "logs", *documents) if path.exists()]
     assert stranger.exists()
 
 

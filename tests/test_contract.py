@@ -12,6 +12,7 @@ from converter.errors import McconvertError, UsageError
 from converter.parsing import parse
 from converter.pipeline import plugins
 from converter.pipeline.steps import Selection, build_steps
+from converter.publishing import opening
 from converter.records import TOWERS
 
 
@@ -42,6 +43,25 @@ def test_a_runtime_keeps_its_contract(name: str) -> None:
 
     assert name == runtime.FORMAT
     assert list(inspect.signature(runtime.open_runner).parameters) == ["artifact", "threads"]
+
+
+@pytest.mark.parametrize("name", opening.destination_names())
+def test_a_destination_keeps_its_contract(name: str) -> None:
+    """Names, signature, and an example that says what it means."""
+    destination = opening.load_destination(name)
+    address, _, words = destination.EXAMPLE.partition(": ")
+
+    assert address and words
+    assert destination.SCHEMES or getattr(destination, "SUFFIXES", ())
+    assert list(inspect.signature(destination.open_destination).parameters) == ["address", "model"]
+    assert destination.REQUIRES or not destination.EXTRA
+
+
+def test_no_two_destinations_take_one_scheme() -> None:
+    """An address means one place."""
+    schemes = [one for name in opening.destination_names() for one in opening.load_destination(name).SCHEMES]
+
+    assert len(schemes) == len(set(schemes))
 
 
 def test_every_row_takes_what_its_parent_gives() -> None:
@@ -80,3 +100,13 @@ def test_a_module_that_lacks_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(McconvertError, match="lacks reverse"):
         plugins.load_stage("to_onnx")
     plugins.load_stage.cache_clear()
+
+
+def test_a_destination_that_lacks_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin for destinations."""
+    monkeypatch.setattr(opening, "NAMES", (*opening.NAMES, "forget"))
+    opening.load_destination.cache_clear()
+
+    with pytest.raises(McconvertError, match="destination 'folder' .* lacks forget"):
+        opening.load_destination("folder")
+    opening.load_destination.cache_clear()

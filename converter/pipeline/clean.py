@@ -11,7 +11,10 @@ from converter.files import TAG
 from converter.pipeline.cache import RANGES, SEARCH
 
 OURS_IN_CACHE = ("steps", "staging", "last", RANGES, SEARCH, TAG)
-OURS_IN_MODEL = ("logs", "reference", "manifest.json", "matrix.svg", "matrix.json", ".lock", TAG)
+OURS_IN_MODEL = (
+    "logs", "reference", "manifest.json", "sbom.cdx.json", "provenance.json", "provenance.dsse.json",
+    "provenance.sigstore.json", "SHA256SUMS", "matrix.svg", "matrix.json", ".lock", TAG,
+)  # fmt: skip
 
 
 def cleanable(out: Path, cache_root: Path, listed: Iterable[Path], *, models: bool, cache: bool) -> list[Path]:

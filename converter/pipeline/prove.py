@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from converter.arrays import read_arrays
 from converter.errors import ConversionError
+from converter.files import hash_path
 from converter.models.samples import load_inputs, load_names
 from converter.models.stress import count_stress
 from converter.parity.compare import compare, embed, one_sample
 from converter.parity.nonfinite import first_origin, traces
 from converter.pipeline.job import Job, Outcome, ReferenceFiles
 from converter.pipeline.plugins import load_runtime
+from converter.pipeline.timing import TimedRunner
 from converter.records import Artifact, NonfiniteOrigin, ParityReport, StructureCheck, TensorSpec
 from converter.runtimes import ObservingRuntime, StructureRuntime
 
@@ -43,6 +45,7 @@ class Execution:
     embeddings: Embeddings
     executed_by: str
     values_executed: int = 0
+    latency_ms: float | None = None
 
 
 def prove(job: Job, artifact: Artifact) -> Outcome:
@@ -56,6 +59,7 @@ def prove(job: Job, artifact: Artifact) -> Outcome:
     if reference is None:
         message = f"{job.step.id} has no reference to be measured against"
         raise ConversionError(message)
+    sha256 = hash_path(Path(artifact.path))[0]
     ran = run_artifact(artifact, Path(reference.samples), job.threads)
     save_embeddings(Path(job.folder) / CANDIDATE, ran.embeddings)
     report = _against(Path(reference.embeddings), ran, job, reference, "PyTorch reference")
@@ -66,6 +70,7 @@ def prove(job: Job, artifact: Artifact) -> Outcome:
         vs_reference=dataclasses.replace(
             report,
             cautions=artifact.cautions,
+            candidate_sha256=sha256,
             structure=_structure(job, artifact, reference),
             nonfinite_origin=_nonfinite_origin(job, artifact, reference, ran),
         ),
@@ -83,10 +88,11 @@ def run_artifact(artifact: Artifact, samples: Path, threads: int) -> Execution:
     with runtime.open_runner(artifact, threads) as runner:
         _check_tensors("input", artifact.inputs, runner.inputs)
         _check_tensors("output", artifact.outputs, runner.outputs)
-        embeddings = embed(runner, load_inputs(samples), specs=artifact.inputs)
+        timed = TimedRunner(runner)
+        embeddings = embed(timed, load_inputs(samples), specs=artifact.inputs)
         return Execution(
             names=load_names(samples), embeddings=embeddings, executed_by=runner.executed_by,
-            values_executed=int(getattr(runner, "values_executed", 0)),
+            values_executed=int(getattr(runner, "values_executed", 0)), latency_ms=timed.latency_ms(),
         )  # fmt: skip
 
 
@@ -112,7 +118,7 @@ def _against(other: Path, ran: Execution, job: Job, reference: ReferenceFiles, n
         sample_set=reference.sample_set, executed_by=ran.executed_by, k=TOP_K, tie_margin=job.step.tie_margin,
         names=ran.names, stress=count_stress(ran.names),
     )  # fmt: skip
-    return dataclasses.replace(report, values_executed=ran.values_executed)
+    return dataclasses.replace(report, values_executed=ran.values_executed, latency_ms=ran.latency_ms)
 
 
 def _structure(job: Job, artifact: Artifact, reference: ReferenceFiles) -> StructureCheck | None:

@@ -16,7 +16,14 @@ import msgspec
 from converter import __version__
 from converter.errors import UsageError
 from converter.files import hash_path, write_atomically
-from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference, TokenizerFile
+from converter.manifest import (
+    Manifest,
+    ManifestEntry,
+    ManifestModel,
+    ManifestReference,
+    MissingFile,
+    TokenizerFile,
+)
 from converter.records import ModelSpec, StageResult, Step, Tower, Weights, from_json, to_json
 
 SCHEMA_VERSION = 1
@@ -81,6 +88,7 @@ def merge(
     references: Sequence[ManifestReference],
     entries: Sequence[ManifestEntry],
     environment: Mapping[str, str],
+    missing: Sequence[MissingFile] = (),
 ) -> Manifest:
     """The manifest after a run, with what is still true of the one before."""
     before = _comparable(folder, model)
@@ -94,6 +102,7 @@ def merge(
         references=tuple(sorted([*references, *kept_references], key=lambda one: one.tower)),
         artifacts=tuple(sorted([*entries, *kept_entries], key=lambda one: one.step_id)),
         environment=environment,
+        missing=_still_missing(before, entries, missing),
     )
 
 
@@ -133,6 +142,15 @@ def _comparable(folder: Path, model: ManifestModel) -> Manifest | None:
         return None
     same = before.model.weights.sha256 == model.weights.sha256 and before.schema_version == SCHEMA_VERSION
     return before if same else None
+
+
+def _still_missing(
+    before: Manifest | None, entries: Sequence[ManifestEntry], missing: Sequence[MissingFile]
+) -> tuple[MissingFile, ...]:
+    """What this run could not make, and what an earlier one could not and this one did not either."""
+    ended = {entry.step_id for entry in entries} | {one.step_id for one in missing}
+    kept = [one for one in (before.missing if before else ()) if one.step_id not in ended]
+    return tuple(sorted([*missing, *kept], key=lambda one: one.step_id))
 
 
 def _tokenizer_unchanged(folder: Path, tokenizer: TokenizerFile | None) -> bool:

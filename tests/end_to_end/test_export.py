@@ -14,7 +14,9 @@ import pytest
 from converter.files import hash_path
 from converter.manifest import Manifest
 from converter.pipeline.verify import VerifySettings, verify
+from converter.publishing.checking import check_folder
 from converter.publishing.manifest import SCHEMA, read_manifest, schema
+from converter.publishing.signing import Keys
 from tests.end_to_end.conftest import Exported, mcconvert
 
 SCHEMA_FILE = Path(__file__).parents[2] / "converter" / "publishing" / SCHEMA
@@ -193,6 +195,18 @@ def test_one_flipped_byte_in_any_file_is_named(exported: Exported, manifest: Man
 
         assert (result.status, result.required, result.exit_code) == ("FAILED", True, 6)
         assert entry.path in result.failures[0]
+
+
+def test_every_file_of_the_export_is_told_of(exported: Exported, tmp_path: Path) -> None:
+    """The statement, the sums and the SBOM fit every file in every format; one byte inside a package does not pass."""
+    copy = Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+    whole = check_folder(copy, Keys())
+    victim = sorted((copy / "coreml").glob("*.mlpackage/Data/**/weight.bin"))[0]
+    data = victim.read_bytes()
+    victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    assert whole == []
+    assert [one.name for one in check_folder(copy, Keys())] == [str(victim.relative_to(copy))]
 
 
 def test_verify_command_fails_on_a_flipped_byte(exported: Exported, tmp_path: Path) -> None:

@@ -62,8 +62,24 @@ class Destination(Protocol):
         ...
 
 
+class MendingDestination(Destination, Protocol):
+    """A destination whose index, or `latest`, can be behind its whole versions after a kill."""
+
+    def mend(self) -> bool:
+        """Make them right again when there is nothing to publish; says whether anything was wrong.
+
+        Raises:
+            PublishError: it could not be done.
+        """
+        ...
+
+
 class DestinationModule(Protocol):
-    """The contract of a destination's module."""
+    """The contract of a destination's module.
+
+    Two more names are optional: `SUFFIXES`, how plain paths end that it takes in place of a folder, and
+    `takes(scheme)`, for a client library that knows more schemes than can be listed.
+    """
 
     SCHEMES: Sequence[str]
     """What addresses begin with, before "://"; "" for a plain path."""
