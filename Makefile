@@ -41,10 +41,11 @@ test: $(READY)  ## all tests but the slow ones, two at a time; ARGS='-n 0 tests/
 test-slow: $(READY)  ## the long suites: every model of the family
 	$(BIN)/pytest -m slow $(ARGS)
 
-test-servers:  ## Debian: the real servers that tests of publishing start; without them these tests are skipped
-	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
 test-ci: $(READY)  ## run the CI files that users copy, every step of them, on this machine; some minutes
 	$(BIN)/pytest -n 0 -m 'ci or not ci' tests/ci $(ARGS)
+
+test-servers:  ## Debian: the real servers that tests of publishing start; without them these tests are skipped
+	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

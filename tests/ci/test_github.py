@@ -13,6 +13,7 @@ import pytest
 
 from converter.manifest import Manifest
 from converter.records import from_json
+from tests.ci.expressions import holds
 from tests.ci.github import Job, load, run_workflow
 from tests.ci.test_schemas import WORKFLOW
 
@@ -27,8 +28,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def jobs(base: Path) -> dict[str, Job]:
-    """The whole workflow on a branch, once."""
-    found = run_workflow(load(WORKFLOW), base, inputs={"args": ARGS}, github={"ref_type": "branch"})
+    """The whole workflow on a tag, once, with a folder to publish to."""
+    destination = {"MCCONVERT_DESTINATION": str(base / "published")}
+    found = run_workflow(load(WORKFLOW), base, inputs={"args": ARGS}, github={"ref_type": "tag"}, vars=destination)
     for job in found.values():
         assert job.result == "success", f"{job.name}\n{job.log}"
     return found
@@ -40,8 +42,8 @@ def exported(job: Job) -> str:
 
 
 def test_a_matrix_is_planned_exported_and_collected(jobs: dict[str, Job]) -> None:
-    """One job a format and tower, each of them a part; on a branch nothing is published."""
-    assert list(jobs) == ["plan", "export (torchscript-image)", "export (onnx-image)", "collect"]
+    """One job a format and tower, each of them a part."""
+    assert list(jobs) == ["plan", "export (torchscript-image)", "export (onnx-image)", "collect", "publish"]
     assert json.loads(jobs["plan"].outputs["matrix"])["include"][1]["rows"] == ["fp32"]
 
 
@@ -89,3 +91,38 @@ def test_the_collected_folder_is_uploaded_and_verifies(jobs: dict[str, Job], bas
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     next(folder.rglob("*.onnx")).write_bytes(b"changed")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 6
+
+
+def test_a_tag_publishes_what_was_collected(jobs: dict[str, Job], base: Path) -> None:
+    """The first version is there, with the very bytes that the collecting job proved."""
+    version = base / "published" / "mobileclip_nano" / "v1"
+    collected = jobs["collect"].workspace / "artifacts" / "mobileclip_nano"
+
+    assert (base / "published" / "mobileclip_nano" / "index.json").exists(), jobs["publish"].log
+    assert (version / "onnx/image_fp32.onnx").read_bytes() == (collected / "onnx/image_fp32.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ref_type", "destination", "publishes"),
+    [("tag", "/srv/models", True), ("branch", "/srv/models", False), ("tag", "", False)],
+)
+def test_only_a_tag_with_a_destination_publishes(ref_type: str, destination: str, publishes: bool) -> None:
+    """A push to a branch, and a repository that names no destination, stop after collecting."""
+    context = {"github": {"ref_type": ref_type}, "vars": {"MCCONVERT_DESTINATION": destination}}
+
+    assert holds(load(WORKFLOW)["jobs"]["publish"]["if"], context, succeeded=True) is publishes
+
+
+def test_a_changed_export_is_not_published(jobs: dict[str, Job], base: Path, tmp_path: Path) -> None:
+    """A byte that changed between the jobs ends the publishing one, and nothing appears at the destination."""
+    export = Path(shutil.copytree(base / "artifacts" / "mcconvert-export", tmp_path / "artifacts" / "mcconvert-export"))
+    (export / "onnx/image_fp32.onnx").write_bytes((export / "onnx/image_fp32.onnx").read_bytes() + b"\0")
+    publishing = {**load(WORKFLOW)["jobs"]["publish"], "needs": []}
+    found = run_workflow(
+        {"jobs": {"publish": publishing}}, tmp_path, github={"ref_type": "tag"},
+        vars={"MCCONVERT_DESTINATION": str(tmp_path / "published")},
+    )["publish"]  # fmt: skip
+
+    assert found.result == "failure"
+    assert "onnx/image_fp32.onnx" in found.log
+    assert not (tmp_path / "published").exists()

@@ -24,12 +24,14 @@ def few_jobs() -> dict[str, object]:
 
 @pytest.mark.ci
 def test_jobs_meet_in_the_collected_folder(tmp_path: Path) -> None:
-    """Every job's steps arrive as artifacts, the whole run finds them all, and a second pipeline makes nothing."""
-    first = run_pipeline(few_jobs(), tmp_path / "first", **FEW)
+    """Steps arrive as artifacts, the whole run finds them, a tag publishes, a second pipeline makes nothing."""
+    published = tmp_path / "published"
+    first = run_pipeline(few_jobs(), tmp_path / "first", **FEW, CI_COMMIT_TAG="v1.0", DESTINATION=str(published))
     collected = first["collect"]
 
-    assert list(first) == ["export: [torchscript, image]", "export: [onnx, image]", "collect"]
-    assert [job.ran.code for job in first.values()] == [0, 0, 0], collected.ran.log
+    assert list(first) == ["export: [torchscript, image]", "export: [onnx, image]", "collect", "publish"]
+    assert [job.ran.code for job in first.values()] == [0, 0, 0, 0], [job.ran.log for job in first.values()]
+    assert (published / "mobileclip_nano" / "v1" / "manifest.json").exists()
     assert EXPORTED.findall(collected.ran.log)[:3] == ["reuse"] * 3
     assert "2 of 2 files passed" in (collected.folder / "summary.md").read_text()
 
@@ -37,7 +39,7 @@ def test_jobs_meet_in_the_collected_folder(tmp_path: Path) -> None:
     (tmp_path / "first" / "caches").rename(tmp_path / "second" / "caches")
     second = run_pipeline(few_jobs(), tmp_path / "second", **FEW)
 
-    assert {word for name, job in second.items() if name != "collect" for word in EXPORTED.findall(job.ran.log)} == {
+    assert {word for name, job in second.items() if "export" in name for word in EXPORTED.findall(job.ran.log)} == {
         "reuse"
     }
 
