@@ -7,12 +7,14 @@ WEIGHTS ?= auto
 TOWER ?= both
 OUT ?= artifacts
 ARGS ?=
+KILLS ?= 50
+SEED ?= 0
 MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 mobileclip2_s4 clip_vit_b_32 clip_rn50 mobileclip_nano
 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow faults lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +42,9 @@ test: $(READY)  ## all tests but the slow ones, two at a time; ARGS='-n 0 tests/
 
 test-slow: $(READY)  ## the long suites: every model of the family
 	$(BIN)/pytest -m slow $(ARGS)
+
+faults: $(READY)  ## kill, fill, corrupt and misbehave on purpose: KILLS=50 SEED=0; ends in a line of counts
+	@FAULTS_KILLS='$(KILLS)' FAULTS_SEED='$(SEED)' $(BIN)/pytest -q -n 2 --dist worksteal -m faults $(ARGS) tests/faults
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
