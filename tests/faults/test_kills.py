@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.command import INSTANTS, begin, wait_until, workers
 from tests.faults.conftest import ROWS, SEED, Export, Faults
+from tests.faults.killing import at_instant, changes_of, check_after, empty, killed_at, without_tflite
 from tests.faults.wholeness import check_all_as_ever, check_nothing_half, contents
 
 KILLS = int(os.environ.get("FAULTS_KILLS") or 50)
@@ -22,39 +23,6 @@ the run makes while it commits an entry, places artifacts and reference files an
 pytestmark = pytest.mark.faults
 
 
-def _export(place: Path, seconds: float) -> Export:
-    return Export(out=place / "out", cache=place / "cache", seconds=seconds)
-
-
-def _without_tflite(undisturbed: Export, place: Path) -> Export:
-    """All but one conversion done, nothing placed: what is left to do takes seconds."""
-    shutil.copytree(undisturbed.cache, place / "cache")
-    (entry,) = (place / "cache" / "steps").glob("*/image_fp32.tflite")
-    shutil.rmtree(entry.parent)
-    return _export(place, undisturbed.seconds)
-
-
-def _killed_at(export: Export, moment: float) -> bool:
-    """Begin a run and kill it after so many seconds. False when it ended before."""
-    process = begin(*ROWS, "--out", export.out, cache=export.cache)
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
-
-
-def _check_after(export: Export, whole: dict[str, str]) -> None:
-    """No step outlives its run; nothing half; the next run completes and all is as ever."""
-    wait_until(lambda: not workers(export.cache), 10)
-    check_nothing_half(export.folder, export.cache, whole)
-    ran = export.run()
-    assert ran.code == 0, ran.text
-    check_all_as_ever(export.folder, export.cache, whole)
-
-
 @pytest.mark.parametrize("number", range(FROM_NOTHING))
 def test_killed_at_a_random_moment_of_an_export(
     undisturbed: Export, faults: Faults, tmp_path: Path, number: int
@@ -62,14 +30,14 @@ def test_killed_at_a_random_moment_of_an_export(
     """From the first import to the last byte of the manifest."""
     drawn = random.Random(f"{SEED} export {number}")
     moment = undisturbed.seconds * (number + drawn.random()) / FROM_NOTHING
-    export = _export(tmp_path, undisturbed.seconds)
+    export = empty(tmp_path, undisturbed.seconds)
 
     with faults.inject(f"SIGKILL after {moment:.2f} s of about {undisturbed.seconds:.0f}"):
-        while not _killed_at(export, moment):
+        while not killed_at(export, moment):
             moment *= 0.8
             shutil.rmtree(export.out)
             shutil.rmtree(export.cache)
-        _check_after(export, undisturbed.contents())
+        check_after(export, undisturbed.contents())
 
 
 @pytest.mark.parametrize("number", range(IN_A_STEP))
@@ -78,7 +46,7 @@ def test_killed_at_a_random_moment_of_a_conversion(
 ) -> None:
     """While the converter's own process works: it goes too, and only its step is made again."""
     drawn = random.Random(f"{SEED} step {number}")
-    export = _without_tflite(undisturbed, tmp_path)
+    export = without_tflite(undisturbed, tmp_path)
     delay = 3 * drawn.random()
 
     with faults.inject(f"SIGKILL {delay:.2f} s after the step began"):
@@ -88,25 +56,14 @@ def test_killed_at_a_random_moment_of_a_conversion(
             process.wait(delay)
         process.kill()
         process.wait()
-        _check_after(export, undisturbed.contents())
-
-
-def _at_instant(export: Export, role: str, number: int) -> int:
-    instant = {"PYTHONPATH": str(INSTANTS), "FAULTS_KILL": f"{role}:{number}"}
-    return export.run(extra=instant).code
-
-
-def _changes(export: Export, record: Path, role: str) -> list[str]:
-    extra = {"PYTHONPATH": str(INSTANTS), "FAULTS_RECORD": f"{role}:{record}"}
-    assert export.run(extra=extra).code == 0
-    return record.read_text().splitlines()
+        check_after(export, undisturbed.contents())
 
 
 @pytest.fixture(scope="module")
 def changes(undisturbed: Export, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Each change that the run itself makes to files while one conversion is left to do, in their order."""
     folder = tmp_path_factory.mktemp("recorded")
-    return _changes(_without_tflite(undisturbed, folder), folder / "record", "run")
+    return changes_of(without_tflite(undisturbed, folder), folder / "record", "run")
 
 
 @pytest.mark.parametrize("number", range(AT_INSTANTS))
@@ -116,11 +73,11 @@ def test_killed_just_before_a_change_that_the_run_makes(
     """Every rename, link, removal and opening for writing is an instant at which to die: these are drawn evenly."""
     drawn = random.Random(f"{SEED} instant {number}")
     instant = 1 + int(len(changes) * (number + drawn.random()) / AT_INSTANTS)
-    export = _without_tflite(undisturbed, tmp_path)
+    export = without_tflite(undisturbed, tmp_path)
 
     with faults.inject(f"SIGKILL just before: {changes[instant - 1]}"):
-        assert _at_instant(export, "run", instant) == -9
-        _check_after(export, undisturbed.contents())
+        assert at_instant(export, "run", instant) == -9
+        check_after(export, undisturbed.contents())
 
 
 @pytest.mark.parametrize("number", range(IN_A_WORKER))
@@ -128,15 +85,15 @@ def test_a_step_killed_just_before_a_change_that_it_makes(
     undisturbed: Export, faults: Faults, tmp_path: Path, number: int
 ) -> None:
     """The step's own process dies while it writes: exit code 5, the step and the way on are named."""
-    export = _without_tflite(undisturbed, tmp_path)
+    export = without_tflite(undisturbed, tmp_path)
     record = tmp_path / "record"
     if number == 0:
         count = 1
     else:
-        count = len(_changes(export, record, "worker")) * number // IN_A_WORKER
+        count = len(changes_of(export, record, "worker")) * number // IN_A_WORKER
         shutil.rmtree(tmp_path / "cache")
         shutil.rmtree(tmp_path / "out")
-        export = _without_tflite(undisturbed, tmp_path)
+        export = without_tflite(undisturbed, tmp_path)
 
     with faults.inject(f"SIGKILL of the step just before its change {count}"):
         ran = export.run(extra={"PYTHONPATH": str(INSTANTS), "FAULTS_KILL": f"worker:{count}"})
@@ -153,12 +110,12 @@ def test_a_step_killed_just_before_a_change_that_it_makes(
 def test_killed_again_and_again_an_export_still_ends(undisturbed: Export, faults: Faults, tmp_path: Path) -> None:
     """One folder, killed without a whole run in between until it completes: every step that ended is kept."""
     drawn = random.Random(f"{SEED} chain")
-    export, whole = _export(tmp_path, undisturbed.seconds), undisturbed.contents()
+    export, whole = empty(tmp_path, undisturbed.seconds), undisturbed.contents()
     moment, finished, kept = undisturbed.seconds / 3, False, 0
 
     for _round in range(40):
         with faults.inject(f"SIGKILL after {moment:.2f} s, nothing mended in between"):
-            finished = not _killed_at(export, moment)
+            finished = not killed_at(export, moment)
             wait_until(lambda: not workers(export.cache), 10)
             check_nothing_half(export.folder, export.cache, whole)
             now = len(list((export.cache / "steps").glob("*")))
