@@ -7,6 +7,8 @@ WEIGHTS ?= auto
 TOWER ?= both
 OUT ?= artifacts
 ARGS ?=
+KILLS ?= 50
+SEED ?= 0
 MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 mobileclip2_s4 clip_vit_b_32 clip_rn50 mobileclip_nano
 
 BIN := .venv/bin
@@ -46,6 +48,8 @@ test-ci: $(READY)  ## run the CI files that users copy, every step of them, on t
 
 test-servers:  ## Debian: the real servers that tests of publishing start; without them these tests are skipped
 	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
+faults: $(READY)  ## kill, fill, corrupt and misbehave on purpose: KILLS=50 SEED=0; ends in a line of counts
+	@FAULTS_KILLS='$(KILLS)' FAULTS_SEED='$(SEED)' $(BIN)/pytest -q -n 2 --dist worksteal -m faults $(ARGS) tests/faults
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -343,6 +343,13 @@ def _print_matrix(request: Request) -> None:
 
 
 def _notice(prepared: Prepared) -> None:
+    from converter.publishing.manifest import read_manifest
+
+    if prepared.workspace.manifest.exists():
+        try:
+            read_manifest(prepared.workspace.manifest)
+        except UsageError as error:
+            click.echo(f"{error}\nan export writes a new one that lists the rows of that run only", err=True)
     if prepared.left_out:
         click.echo(f"image tower only: {prepared.left_out}", err=True)
     if prepared.weights.notice:

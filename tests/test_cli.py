@@ -68,6 +68,19 @@ def test_plan_runs_nothing_and_gives_reasons(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_a_manifest_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """The next export replaces it, and with it what it knew of other rows."""
+    manifest = tmp_path / "artifacts" / "mobileclip_s1" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{")
+
+    code, _, err = run("plan", "--weights", "seeded", "--target", "onnx", out=tmp_path)
+
+    assert code == 0
+    assert f"{manifest}: not a manifest" in err
+    assert "an export writes a new one" in err
+
+
 def test_dry_run_is_the_plan(tmp_path: Path) -> None:
     """--dry-run prints what plan prints."""
     plan = run("plan", "--weights", "seeded", "--target", "onnx", out=tmp_path)

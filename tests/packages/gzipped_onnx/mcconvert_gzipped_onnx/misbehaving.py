@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,29 @@ TARGET_CONFIG = Path(__file__).with_name("misbehaving.yaml")
 class Options:
     """What goes wrong."""
 
-    how: Literal["abort", "hang", "hog", "half", "exit", "raise", "foreign", "full", "fill"] = "abort"
-    """abort: a native crash; hang: never ends; hog: allocates without end; half: writes half a file and ends well."""
+    how: Literal[
+        "abort",
+        "hang",
+        "hog",
+        "half",
+        "exit",
+        "raise",
+        "foreign",
+        "full",
+        "fill",
+        "garbage",
+        "noise",
+        "flood",
+        "child",
+        "outcome",
+        "outside",
+        "leave",
+    ] = "abort"
+    """abort: a native crash; hang: never ends; hog: allocates without end; half: writes half a file and ends well;
+    garbage: a file of random bytes; noise: prints bytes that are no text; flood: never stops printing; child: leaves a
+    process behind in a session of its own; outcome: writes garbage where its result belongs; outside: names a link
+    that leaves its folder; leave: calls sys.exit.
+    """
 
 
 def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: Path) -> Artifact:
@@ -47,6 +70,26 @@ def convert(parent: Artifact, options: Options, recipe: Recipe | None, out_dir: 
         with path.open("wb") as stream:
             while True:
                 stream.write(bytes(1 << 20))
+    if options.how == "leave":
+        sys.exit("a converter left")
+    if options.how == "flood":
+        while True:
+            os.write(1, b"the same line again and again\n" * 4096)
+    if options.how == "outcome":
+        (out_dir / "outcome.json").write_bytes(os.urandom(512))
+        os._exit(0)
+    if options.how == "child":
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+        raise RuntimeError("and a child is left behind")
+    if options.how in ("noise", "garbage"):
+        for stream in (1, 2):
+            os.write(stream, bytes(range(256)) * 64 + b"\xff\xfe\x1b[2J\x00")
+    if options.how == "noise":
+        raise RuntimeError("noise \x1b[2J\udcff and no text")
+    if options.how == "garbage":
+        path.write_bytes(os.urandom(1 << 16))
+    if options.how == "outside":
+        path.symlink_to(parent.path)
     if options.how == "half":
         path.write_bytes(b"\x1f\x8b half")
     elif options.how == "foreign":
