@@ -15,6 +15,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy reproduce lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +73,10 @@ nano-accuracy: $(READY)  ## what each file of mobileclip_nano still knows, into 
 	@$(BIN)/mcconvert --model mobileclip_nano --target all --out '$(OUT)' $(ARGS) || test $$? -eq 6
 	@$(BIN)/mcconvert verify '$(OUT)/mobileclip_nano' --task --jobs 2 --json > '$(OUT)/mobileclip_nano/task.json' || test $$? -eq 6
 	@$(BIN)/python -m converter.report.task '$(OUT)/mobileclip_nano/task.json' docs/nano.md
+
+reproduce: MODEL := mobileclip_nano
+reproduce: $(READY)  ## export MODEL (mobileclip_nano) in two clones and compare every byte; ARGS are mcconvert's
+	@$(BIN)/python -m converter.bench.reproduce --model '$(MODEL)' -- $(ARGS)
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@scripts/setup.sh lock

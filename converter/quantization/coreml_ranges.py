@@ -6,7 +6,8 @@ interpreter executes the package, so that the same samples give the same figures
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from converter.quantization.calibration import Sample
 from converter.quantization.estimators import Range, RangeEstimator
 from converter.quantization.gptq import add_products, spread_rows
 from converter.records import Recipe, TensorSpec
+
+CALIBRATION_THREADS = 2
+"""The same for every --jobs: the last bits of PyTorch's sums depend on how many threads take part in them, and one
+such bit can tip a weight of an int8 layer over to the next step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,20 @@ def measure(
     Raises:
         ConversionError: there are no samples, a value is not computed, or one is NaN or infinite.
     """
+    with _calibration_threads():
+        return _measure(package, ranged, multiplied, tuple(inputs), samples, recipe)
+
+
+def _measure(
+    package: Path,
+    ranged: Collection[str],
+    multiplied: Mapping[str, int],
+    specs: tuple[TensorSpec, ...],
+    samples: Iterable[Sample],
+    recipe: Recipe,
+) -> Measured:
     interpreter = Interpreter(read_program(package))
-    specs, estimator, seen = tuple(inputs), RangeEstimator(recipe), RangeEstimator()
+    estimator, seen = RangeEstimator(recipe), RangeEstimator()
     products: dict[str, npt.NDArray[np.float64]] = {}
     for number, sample in enumerate(samples):
         for _, results in interpreter.steps({spec.name: _laid_out(sample[spec.name], spec) for spec in specs}):
@@ -62,6 +79,18 @@ def measure(
                     add_products(products, name, spread_rows(places.numpy(), number))
     _refuse_unusable(package, {*ranged, *multiplied}, seen.extremes())
     return Measured(ranges=estimator.ranges(), products=products)
+
+
+@contextmanager
+def _calibration_threads() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(CALIBRATION_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _laid_out(array: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, Any]:
