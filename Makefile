@@ -7,12 +7,14 @@ WEIGHTS ?= auto
 TOWER ?= both
 OUT ?= artifacts
 ARGS ?=
+INPUTS ?= 40000
+SECONDS ?= 600
 MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 mobileclip2_s4 clip_vit_b_32 clip_rn50 mobileclip_nano
 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +42,9 @@ test: $(READY)  ## all tests but the slow ones, two at a time; ARGS='-n 0 tests/
 
 test-slow: $(READY)  ## the long suites: every model of the family
 	$(BIN)/pytest -m slow $(ARGS)
+
+fuzz: $(READY)  ## feed every reader of foreign files what no program writes, 10 minutes on 2 cores; INPUTS, SECONDS
+	@$(BIN)/python -m tests.fuzz --inputs '$(INPUTS)' --seconds '$(SECONDS)' $(ARGS)
 
 lint: $(READY)  ## ruff, and format check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
 from converter.errors import INTERRUPTED_EXIT_CODE, ConversionError, McconvertError, UsageError
 from converter.records import TOWERS, to_json
+from converter.watched import is_to_be_watched, watch
 
 if TYPE_CHECKING:
     from converter.models.catalog import Source
@@ -230,6 +231,8 @@ def main() -> NoReturn:
     """Entry point: every refusal becomes one message and its exit code; a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if is_to_be_watched(sys.argv[1:]):
+            sys.exit(watch(sys.argv[1:]))
         cli.main(standalone_mode=False, prog_name="mcconvert")
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -308,3 +311,7 @@ def _show(records: object, *, as_json: bool, table: Callable[[], Any]) -> None:
         print_json(records)
     else:
         open_console().print(table())
+
+
+if __name__ == "__main__":
+    main()

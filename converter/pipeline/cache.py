@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from converter.files import Stamp, hash_path, make_tagged, stamps, write_atomically
+from converter.files import Stamp, hash_path, inside, make_tagged, stamps, write_atomically
 from converter.records import Artifact, ParityReport, from_json, to_json
 
 ENTRY = "entry.json"
@@ -171,13 +171,15 @@ class Cache:
     def _intact(self, entry: Entry) -> bool:
         folder = self.folder(entry.key)
         names = [entry.artifact.path, *entry.files.values()]
+        if any(inside(folder, name) is None for name in names):
+            return False
         now = tuple(stamp for name in names for stamp in stamps(folder / name))
         if now == entry.stamps:
             return True
         if {one.path for one in now} != {one.path for one in entry.stamps}:
             return False
         return hash_path(folder / entry.artifact.path)[0] == entry.artifact.sha256 and all(
-            hash_path(folder / name)[0] == entry.file_hashes[label] for label, name in entry.files.items()
+            hash_path(folder / name)[0] == entry.file_hashes.get(label) for label, name in entry.files.items()
         )
 
     def _sweep(self, base: Path) -> None:

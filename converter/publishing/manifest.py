@@ -15,7 +15,7 @@ import msgspec
 
 from converter import __version__
 from converter.errors import UsageError
-from converter.files import hash_path, write_atomically
+from converter.files import hash_path, inside, write_atomically
 from converter.manifest import Manifest, ManifestEntry, ManifestModel, ManifestReference, TokenizerFile
 from converter.records import ModelSpec, StageResult, Step, Tower, Weights, from_json, to_json
 
@@ -115,8 +115,7 @@ def listed_files(out: Path) -> list[Path]:
             continue
         tokenizer = manifest.model.tokenizer
         names = [entry.path for entry in manifest.artifacts] + ([tokenizer.path] if tokenizer else [])
-        inside = [path.parent / name for name in names]
-        found += [one for one in inside if one.resolve().is_relative_to(path.parent.resolve())]
+        found += [path.parent / name for name in names if inside(path.parent, name)]
     return found
 
 
@@ -136,8 +135,8 @@ def _comparable(folder: Path, model: ManifestModel) -> Manifest | None:
 
 
 def _tokenizer_unchanged(folder: Path, tokenizer: TokenizerFile | None) -> bool:
-    path = folder / tokenizer.path if tokenizer else folder / "absent"
-    return tokenizer is not None and path.is_file() and hash_path(path)[0] == tokenizer.sha256
+    path = inside(folder, tokenizer.path) if tokenizer else None
+    return tokenizer is not None and path is not None and path.is_file() and hash_path(path)[0] == tokenizer.sha256
 
 
 def _still_true(
@@ -164,5 +163,5 @@ def _same_reference(before: Manifest, entry: ManifestEntry, embedded: Mapping[To
 
 
 def _unchanged(folder: Path, entry: ManifestEntry) -> bool:
-    path = folder / entry.path
-    return path.exists() and hash_path(path)[0] == entry.sha256
+    path = inside(folder, entry.path)
+    return path is not None and path.exists() and hash_path(path)[0] == entry.sha256
