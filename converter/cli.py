@@ -34,6 +34,7 @@ from converter.errors import (
     system_words,
 )
 from converter.records import TOWERS, to_json
+from converter.watched import is_to_be_watched, watch
 
 if TYPE_CHECKING:
     from converter.models.catalog import Source
@@ -263,6 +264,8 @@ def main() -> NoReturn:
     """Entry point: every refusal becomes one message and its exit code; a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if is_to_be_watched(sys.argv[1:]):
+            sys.exit(watch(sys.argv[1:]))
         cli.main(standalone_mode=False, prog_name="mcconvert")
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -365,3 +368,7 @@ def _show(records: object, *, as_json: bool, table: Callable[[], Any]) -> None:
         print_json(records)
     else:
         open_console().print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -6,19 +6,21 @@ only then is it parsed, so that a mistake anywhere is reported with its breadcru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-
-import yaml
 
 from converter.errors import ConfigError, UsageError, nearest
 from converter.parsing import parse
 from converter.recipe_files import take_recipe_files
 from converter.records import TOWERS, InputKind, Limits, ModelSpec, Precision, Recipe, Tolerance, Tower
+from converter.yaml_text import load_yaml
 
 DEFAULT_PIPELINE = "export-all"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+"""What may become the name of a file or folder: it has no separator and does not begin with a dot."""
 OptionsCheck = Callable[[str, Mapping[str, Any], str], list[str]]
 
 
@@ -145,6 +147,7 @@ def load_config(
         _apply_setting(tree, setting, mistakes)
     take_recipe_files(tree, recipe_files, read_yaml, mistakes)
     config = parse(Config, tree, "", mistakes)
+    _check_file_names(tree, mistakes)
     _check_references(tree, mistakes)
     if check_options is not None:
         _check_all_options(tree, check_options, mistakes)
@@ -160,13 +163,23 @@ def load_models() -> dict[str, ModelSpec]:
         ConfigError: a model's YAML is wrong.
     """
     mistakes: list[str] = []
-    models = {
-        path.stem: parse(ModelSpec, {"id": path.stem} | read_yaml(path), f"models.{path.stem}", mistakes)
-        for path in _yaml_files("models")
-    }
+    models = {path.stem: _model_in(path, mistakes) for path in _yaml_files("models")}
     if mistakes:
         raise ConfigError(mistakes)
     return models
+
+
+def read_model(path: Path) -> ModelSpec:
+    """The model that a YAML file describes; the file's name is its id.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+    """
+    mistakes: list[str] = []
+    model = _model_in(path, mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return model
 
 
 def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -189,14 +202,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        data = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = load_yaml(path.read_bytes())
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror or error}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: this is not YAML: {' '.join(str(error).split())}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path}: this is not YAML as it is read here: {error}"]) from error
     if not isinstance(data, dict):
         raise ConfigError([f"{path}: expected a mapping of names to values, found {type(data).__name__}"])
     return data
+
+
+def _model_in(path: Path, mistakes: list[str]) -> ModelSpec:
+    crumb = f"models.{path.stem}"
+    read = {"id": path.stem} | read_yaml(path)
+    _check_plain(f"{crumb}.id", read["id"], mistakes)
+    if read.get("bundled"):
+        _check_plain(f"{crumb}.bundled", read["bundled"], mistakes)
+    for key in ("hub_file", "revision"):
+        name = PurePosixPath(str(read.get(key, "")))
+        if name.is_absolute() or ".." in name.parts or "\0" in str(name):
+            mistakes.append(f"{crumb}.{key}: {str(name)[:80]!r} leads out of the repository; expected a path inside")
+    return parse(ModelSpec, read, crumb, mistakes)
 
 
 def _yaml_files(room: str) -> Iterable[Path]:
@@ -229,9 +255,9 @@ def _apply_setting(tree: dict[str, Any], setting: str, mistakes: list[str]) -> N
             return
         node = node[name]
     try:
-        node[path[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        mistakes.append(f"--set {key}: the value {text!r} is not YAML")
+        node[path[-1]] = load_yaml(text)
+    except ValueError as error:
+        mistakes.append(f"--set {key}: the value {text[:80]!r} is not YAML: {error}")
 
 
 def _full_path(tree: Mapping[str, Any], path: list[str]) -> list[str]:
@@ -242,6 +268,21 @@ def _full_path(tree: Mapping[str, Any], path: list[str]) -> list[str]:
     if path[0] in targets:
         return ["targets", *path]
     return path
+
+
+def _check_file_names(tree: Mapping[str, Any], mistakes: list[str]) -> None:
+    """Targets, rows and recipes name folders, logs and files."""
+    for room in ("targets", "recipes"):
+        for name in tree[room]:
+            _check_plain(f"{room}.{name}", name, mistakes)
+    for row_id, _ in _raw_rows(tree):
+        target, _, name = row_id.partition("/")
+        _check_plain(f"targets.{target}.rows.{name}", name, mistakes)
+
+
+def _check_plain(crumb: str, name: object, mistakes: list[str]) -> None:
+    if not PLAIN_NAME.fullmatch(str(name)):
+        mistakes.append(f"{crumb}: {str(name)[:80]!r} names files: letters, digits, '_', '-' and '.', no folder")
 
 
 def _check_references(tree: Mapping[str, Any], mistakes: list[str]) -> None:

@@ -75,6 +75,19 @@ def identities(path: Path) -> tuple[Identity, ...]:
     )  # fmt: skip
 
 
+def inside(folder: Path, name: str) -> Path | None:
+    """Where `name` lies in `folder`, links followed; None where that is outside, the folder itself, or no path.
+
+    Names in manifests and records are only believed through this: `/etc/passwd`, `../x` and a link that leads out are
+    None.
+    """
+    try:
+        base, path = folder.resolve(), (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL, a circle of links, a name of any length
+        return None
+    return path if path != base and path.is_relative_to(base) else None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the place, then rename: a reader sees the old bytes or the new ones, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

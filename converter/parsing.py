@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from converter.errors import nearest
 
+SHOWN = 200
+"""How many characters of a wrong value a message shows."""
 INVALID: Any = object()
 """What a value becomes when it cannot be read; the mistake is in the list."""
 
@@ -55,8 +57,8 @@ def _dataclass(kind: Any, value: object, crumb: str, mistakes: list[str]) -> Any
 def _choice(choices: tuple[Any, ...], value: object, crumb: str, mistakes: list[str]) -> Any:
     if value in choices and not isinstance(value, bool):
         return value
-    hint = nearest(str(value), [str(choice) for choice in choices])
-    mistakes.append(f"{crumb}: {value!r} is not one of {', '.join(map(str, choices))}; {hint}")
+    hint = nearest(str(value)[:SHOWN], [str(choice) for choice in choices])
+    mistakes.append(f"{crumb}: {_short(value)} is not one of {', '.join(map(str, choices))}; {hint}")
     return INVALID
 
 
@@ -107,8 +109,13 @@ def _scalar(kind: Any, value: object, crumb: str, mistakes: list[str]) -> Any:
 
 
 def _mistake(mistakes: list[str], crumb: str, expected: str, value: object) -> Any:
-    mistakes.append(f"{crumb}: expected {expected}, found {value!r}")
+    mistakes.append(f"{crumb}: expected {expected}, found {_short(value)}")
     return INVALID
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _join(crumb: str, name: object) -> str:

@@ -389,4 +389,8 @@ def from_json[T](data: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError: the data is not JSON, or a field is missing or of the wrong type (the message names it).
     """
-    return msgspec.json.decode(data, type=kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (RecursionError, UnicodeDecodeError) as error:
+        message = f"it is nested too deep, or not UTF-8: {error}"
+        raise msgspec.DecodeError(message) from error

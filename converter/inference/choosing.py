@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import MissingDependencyError, ParityError, UsageError, nearest
-from converter.files import hash_path
+from converter.files import hash_path, inside
 from converter.inference import RuntimeOf, Say
 from converter.manifest import Manifest, ManifestEntry
 from converter.publishing.manifest import read_manifest
@@ -100,7 +100,7 @@ def _manifest_above(path: Path) -> Path:
 def _entry_of(folder: Path, manifest: Manifest, file: Path) -> ManifestEntry:
     wanted = file.resolve()
     for entry in manifest.artifacts:
-        if (folder / entry.path).resolve() == wanted:
+        if inside(folder, entry.path) == wanted:
             return entry
     listed = nearest(file.name, [Path(entry.path).name for entry in manifest.artifacts])
     message = f"--with {file}: {folder / MANIFEST} does not list it; {listed}"
@@ -185,7 +185,7 @@ def _warn_of_failure(entry: ManifestEntry, say: Say) -> None:
 
 def _require_unchanged(folder: Path, entry: ManifestEntry) -> None:
     path = folder / entry.path
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if inside(folder, entry.path) is None:
         message = f"{entry.path} lies outside {folder}; a manifest may name only what is beside it"
         raise ParityError(message)
     if not path.exists():

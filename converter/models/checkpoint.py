@@ -110,6 +110,7 @@ def _read_pickle(path: Path) -> Any:
 
     import torch
 
+    _refuse_bomb(path)
     if _is_torchscript(path):
         return _read_torchscript(path)
     try:
@@ -120,16 +121,32 @@ def _read_pickle(path: Path) -> Any:
         if not _head(path).startswith((b"PK", b"\x80")):
             raise WeightsError(_unreadable(path, "PyTorch", "it does not begin like one")) from error
         raise WeightsError(_has_code(path, str(error))) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except Exception as error:  # torch.load raises whatever a broken file makes it trip over
         raise WeightsError(_unreadable(path, "PyTorch", str(error))) from error
 
 
+def _refuse_bomb(path: Path) -> None:
+    """torch.save packs nothing, so what unpacks to more than the file has is no checkpoint, or its members overlap."""
+    unpacked, size = sum(member.file_size for member in _members(path)), path.stat().st_size
+    if unpacked > size:
+        message = (
+            f"{path} has {size:,} bytes and says that it unpacks to {unpacked:,}; torch.save stores tensors as they "
+            "are: save it again with torch.save, or use a .safetensors file"
+        )
+        raise WeightsError(message)
+
+
 def _is_torchscript(path: Path) -> bool:
+    return any(member.filename.endswith("/constants.pkl") for member in _members(path))
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    """What a zip archive lists; nothing where the file is none, or its list is broken."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
+            return archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
 
 
 def _read_torchscript(path: Path) -> Mapping[str, torch.Tensor]:
@@ -141,13 +158,13 @@ def _read_torchscript(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
     state: Mapping[str, torch.Tensor] = {}
-    if not _runs_on_loading(path):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not _runs_on_loading(path):
                 state = torch.jit.load(str(path), map_location="cpu").state_dict()
-        except (RuntimeError, ValueError) as error:
-            raise WeightsError(_unreadable(path, "TorchScript", str(error))) from error
+    except Exception as error:  # as for torch.load
+        raise WeightsError(_unreadable(path, "TorchScript", str(error))) from error
     if recognize(state) is None:
         message = (
             f"{path} is a TorchScript archive, a program with its weights; expected a state dict, or OpenAI's archive "
@@ -158,9 +175,17 @@ def _read_torchscript(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def _runs_on_loading(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        sources = [name for name in archive.namelist() if name.endswith(".py")]
-        return any(b"__setstate__" in archive.read(name) for name in sources)
+    """Whether there is a program for loading; seen by the reader that would load it, so that both see the same members.
+
+    What begins as no archive is taken to have one: torch.jit.load would read another format in it.
+    """
+    import torch
+
+    if not _head(path).startswith(b"PK"):
+        return True
+    reader = torch._C.PyTorchFileReader(str(path))
+    sources = [name for name in reader.get_all_records() if name.endswith(".py")]
+    return any(b"__setstate__" in reader.get_record(name) for name in sources)
 
 
 def _has_code(path: Path, error: str) -> str:

@@ -73,7 +73,7 @@ def check_tokenizer(path: Path, captions: Sequence[str], spec: ModelSpec) -> int
         ConversionError: the file cannot be loaded.
         ParityError: it cuts a caption into other tokens.
     """
-    found = [encoding.ids for encoding in _load(path).encode_batch(list(captions))]
+    found = [encoding.ids for encoding in load_tokenizer(path).encode_batch(list(captions))]
     for caption, ids, expected in zip(captions, found, tokenize(captions, spec).tolist(), strict=True):
         if ids != expected:
             message = (
@@ -141,7 +141,12 @@ def _lookalikes() -> Iterator[tuple[str, str]]:
         yield re.escape(chr(code)), text
 
 
-def _load(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a file.
+
+    Raises:
+        ConversionError: the file cannot be loaded.
+    """
     from tokenizers import Tokenizer
 
     try:

@@ -25,7 +25,17 @@ from pathlib import Path
 import msgspec
 
 from converter.errors import McconvertError
-from converter.files import Identity, Stamp, half_written, hash_path, identities, make_tagged, stamps, write_atomically
+from converter.files import (
+    Identity,
+    Stamp,
+    half_written,
+    hash_path,
+    identities,
+    inside,
+    make_tagged,
+    stamps,
+    write_atomically,
+)
 from converter.pipeline.leftovers import end_leftovers
 from converter.records import Artifact, ParityReport, from_json, to_json
 
@@ -252,6 +262,9 @@ class Cache:
     def _wrong(self, entry: Entry, *, deep: bool) -> str:
         """What of an entry's files is not as it was made; empty when all is."""
         folder = self.folder(entry.key)
+        outside = [name for name in _names(entry) if inside(folder, name) is None]
+        if outside:
+            return f"it names {outside[0]!r}, which lies outside of it"
         now = {one.path: one.size_bytes for name in _names(entry) for one in stamps(folder / name)}
         then = {one.path: one.size_bytes for one in entry.stamps}
         for path in sorted({*now, *then}):
@@ -261,7 +274,7 @@ class Cache:
         if not deep and identity == self._seen(entry.key):
             return ""
         hashes = {entry.artifact.path: entry.artifact.sha256}
-        hashes |= {name: entry.file_hashes[label] for label, name in entry.files.items()}
+        hashes |= {name: entry.file_hashes.get(label, "") for label, name in entry.files.items()}
         for name, sha256 in hashes.items():
             if hash_path(folder / name)[0] != sha256:
                 return f"{name} was changed since it was made"

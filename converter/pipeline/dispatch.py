@@ -30,12 +30,25 @@ def dispatch(job: Job, log: Path, stop: threading.Event, meter: MemoryMeter) -> 
     if ended.stopped == "interrupted":
         raise KeyboardInterrupt
     try:
-        outcome = from_json((folder / OUTCOME).read_bytes(), Outcome)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        outcome = read_outcome(folder / OUTCOME)
+    except ConversionError as error:
         raise ConversionError(describe(ended, job.step.limits) + _full_disk(folder)) from error
     if outcome.error:
         raise _error_of(outcome, _full_disk(folder))
     return outcome, ended
+
+
+def read_outcome(path: Path) -> Outcome:
+    """What a step's process wrote.
+
+    Raises:
+        ConversionError: it wrote none, or no whole one.
+    """
+    try:
+        return from_json(path.read_bytes(), Outcome)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{path}: no whole outcome of a step: {error}"
+        raise ConversionError(message) from error
 
 
 def _error_of(outcome: Outcome, hint: str) -> McconvertError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from converter.errors import ConversionError, McconvertError, UsageError
 from converter.explained import Explanation, Order
-from converter.files import hash_path
+from converter.files import hash_path, inside
 from converter.manifest import Manifest, ManifestEntry, ManifestReference
 from converter.pipeline.dispatch import dispatch
 from converter.pipeline.following import followed
@@ -80,14 +80,14 @@ def choose(path: Path, folder: Path, manifest: Manifest, tower: Tower | None) ->
         message = f"{path}: no such file"
         raise UsageError(message)
     where = path.resolve()
-    own = [entry for entry in manifest.artifacts if (folder / entry.path).resolve() == where]
+    own = [entry for entry in manifest.artifacts if inside(folder, entry.path) == where]
     entry, chosen_by = (own[0], "its path") if own else (_most_similar(where, manifest, tower), "its name")
     if tower is not None and entry.tower != tower:
         message = f"{path} is the {entry.tower} tower's file ({entry.step_id}), --tower says {tower}"
         raise UsageError(message)
     reference = next((one for one in manifest.references if one.tower == entry.tower), None)
     needed = [reference.module.path, reference.samples.path, reference.embeddings.path] if reference else []
-    missing = [name for name in needed if not (folder / name).is_file()]
+    missing = [name for name in needed if (found := inside(folder, name)) is None or not found.is_file()]
     if reference is None or missing:
         what = f"{', '.join(missing)} is missing in {folder}" if missing else f"{folder} has no {entry.tower} reference"
         message = f"{what}, so that there is nothing to compare with; run the export again"

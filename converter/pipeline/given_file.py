@@ -11,11 +11,13 @@ Rules:
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.errors import UsageError
+from converter.errors import ConversionError, McconvertError, UsageError
 from converter.judged import FileFormat
 from converter.records import Artifact, TensorSpec
 
@@ -45,7 +47,8 @@ def open_given(path: Path, folder: Path, size: int | None = None) -> Given:
     if fmt is None or not path.is_file():
         message = f"{path}: expected a file that ends in {' or '.join(SUFFIXES)}"
         raise UsageError(message)
-    return _open_onnx(path, folder, size) if fmt == "onnx" else _open_tflite(path, folder, size)
+    with _whole(path):
+        return _open_onnx(path, folder, size) if fmt == "onnx" else _open_tflite(path, folder, size)
 
 
 def restore(path: Path, given: Given) -> None:
@@ -64,6 +67,18 @@ def restore(path: Path, given: Given) -> None:
     tflite = read_model(path)
     _rename_tflite(tflite, IMAGE, given.input_name)
     write_model(tflite, path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What parses may still name what is not there, or not be text: that shows where it is looked up."""
+    try:
+        yield
+    except McconvertError:
+        raise
+    except Exception as error:  # onnx's inference and the two formats' own classes raise errors with no common class
+        message = f"{path}: its graph cannot be followed ({' '.join(str(error).split())[:300]}); export it again"
+        raise ConversionError(message) from error
 
 
 def _open_onnx(path: Path, folder: Path, size: int | None) -> Given:

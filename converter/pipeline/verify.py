@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import McconvertError, ParityError, UsageError
-from converter.files import hash_path
+from converter.files import hash_path, inside
 from converter.manifest import FileRef, Manifest, ManifestEntry, ManifestReference
 from converter.parity.judge import judge
 from converter.pipeline.dispatch import dispatch
@@ -80,7 +80,7 @@ def kept(folder: Path, step_id: str) -> Path:
 def changed(folder: Path, ref: FileRef) -> str:
     """Why a file is not the one that the manifest names; empty when it is."""
     path = folder / ref.path
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if inside(folder, ref.path) is None:
         return f"{ref.path} lies outside the manifest's folder"
     if not path.exists():
         return f"{ref.path} is missing"

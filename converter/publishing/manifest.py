@@ -16,7 +16,7 @@ import msgspec
 
 from converter import __version__
 from converter.errors import UsageError
-from converter.files import hash_path, write_atomically
+from converter.files import hash_path, inside, write_atomically
 from converter.manifest import (
     Manifest,
     ManifestEntry,
@@ -178,8 +178,8 @@ def _still_missing(
 
 
 def _tokenizer_unchanged(folder: Path, tokenizer: TokenizerFile | None) -> bool:
-    path = folder / tokenizer.path if tokenizer else folder / "absent"
-    return tokenizer is not None and path.is_file() and hash_path(path)[0] == tokenizer.sha256
+    path = inside(folder, tokenizer.path) if tokenizer else None
+    return tokenizer is not None and path is not None and path.is_file() and hash_path(path)[0] == tokenizer.sha256
 
 
 def _still_true(
@@ -206,5 +206,5 @@ def _same_reference(before: Manifest, entry: ManifestEntry, embedded: Mapping[To
 
 
 def _unchanged(folder: Path, entry: ManifestEntry) -> bool:
-    path = folder / entry.path
-    return path.exists() and hash_path(path)[0] == entry.sha256
+    path = inside(folder, entry.path)
+    return path is not None and path.exists() and hash_path(path)[0] == entry.sha256
