@@ -132,14 +132,17 @@ def export(source: Path, base: Path, run: Surroundings, options: Sequence[str]) 
     """The model's folder as the source in `source` exports it; what the run writes is in `base`.
 
     Raises:
-        ConversionError: the export failed, or left no manifest; a row that fails parity is exported all the same.
+        ConversionError: it is not this source that would run; the export failed, or left no manifest. A row that fails
+            parity is exported all the same.
     """
     out, log = base / "artifacts", base / "log"
     settings = ["--jobs", str(run.jobs), "--set", f"threads={run.threads}", "--out", str(out)]
     command = [sys.executable, "-c", COMMAND, *options, *settings]
+    environment = _environment(source, base, run)
+    _refuse_other_source(source, environment)
     with log.open("wb") as stream:
         done = subprocess.run(
-            command, cwd=source, env=_environment(source, base, run), umask=run.umask, stdin=subprocess.DEVNULL,
+            command, cwd=source, env=environment, umask=run.umask, stdin=subprocess.DEVNULL,
             stdout=stream, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
     folders = [path.parent for path in out.glob("*/manifest.json")]
@@ -172,6 +175,22 @@ def _environment(source: Path, base: Path, run: Surroundings) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LC_"))}
     paths = {name: str(path) for name, path in own.items()}
     return inherited | paths | {"PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1"} | dict(run.variables)
+
+
+def _refuse_other_source(source: Path, environment: Mapping[str, str]) -> None:
+    """Rule 1. The installed package is another clone's: what that exports would say nothing of this one.
+
+    Raises:
+        ConversionError: a process started in `source` finds its `converter` elsewhere.
+    """
+    code = "import converter; print(converter.__file__)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
+    found = Path(done.stdout.strip())
+    if not found.is_relative_to(source):
+        message = f"{source}: its process runs {found}, not its own source; is this a whole clone of mcconvert?"
+        raise ConversionError(message)
+    print(f"its source is {found.parent}", flush=True)
 
 
 def _listed(variables: Mapping[str, str]) -> str:

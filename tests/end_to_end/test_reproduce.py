@@ -74,3 +74,9 @@ def test_an_export_that_fails_is_no_comparison(tmp_path: Path) -> None:
     """The command's own words are in the error."""
     with pytest.raises(ConversionError, match="ended with 2"):
         reproduce.export(reproduce.ROOT, tmp_path, reproduce.RUNS[0], ["--model", f"no_such_model_{os.getpid()}"])
+
+
+def test_a_folder_without_source_is_refused(tmp_path: Path) -> None:
+    """There the installed package would run, twice the same one, and the comparison would prove nothing."""
+    with pytest.raises(ConversionError, match="not its own source"):
+        reproduce.export(tmp_path, tmp_path, reproduce.RUNS[0], ())
