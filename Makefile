@@ -17,8 +17,6 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
-.PHONY: help setup export-all prove-models train-nano test test-slow lint format types bench int8-page nano-accuracy reproduce lock readme claims schema clean
-.PHONY: help setup export-all prove-models train-nano test test-slow fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
