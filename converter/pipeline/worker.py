@@ -34,10 +34,10 @@ def main(folder: Path) -> int:
         outcome = _work(job)
     except McconvertError as error:
         traceback.print_exc()
-        outcome = Outcome(error=str(error), exit_code=error.exit_code)
+        outcome = Outcome(error=_printable(str(error)), exit_code=error.exit_code)
     except Exception as error:  # a converter may raise anything: wrapped once, here, the step's name is added outside
         traceback.print_exc()
-        outcome = Outcome(error=_in_words(error), exit_code=ConversionError.exit_code)
+        outcome = Outcome(error=_printable(_in_words(error)), exit_code=ConversionError.exit_code)
     write_atomically(folder / OUTCOME, to_json(outcome))
     sys.stdout.flush()
     return 0
@@ -108,6 +108,11 @@ def _in_words(error: Exception) -> str:
         return "out of memory: close other programs, use --jobs 1, or take a smaller model"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """A converter's message may hold what no terminal and no JSON should see: escape codes, halves of characters."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _die_with_parent() -> None:

@@ -50,7 +50,7 @@ def export(undisturbed: Export, tmp_path: Path) -> Iterator[Export]:
         ("cache", 0),
         ("cache/steps", 5),
         ("cache/staging", 5),
-        ("cache/last", 5),
+        ("cache/last", 0),
         ("cache/last/mobileclip_nano", 5),
         ("cache/seen", 0),
     ],
