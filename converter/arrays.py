@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,15 +20,10 @@ def read_arrays(path: Path, refusal: Callable[[object], str]) -> dict[str, npt.N
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:  # what numpy raises depends on where the file is broken
+            arrays = {name: content[name] for name in content.files}
+    except Exception as error:  # what numpy raises depends on where the file is broken
         raise ConversionError(refusal(error)) from error
+    foreign = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
+    if foreign:
+        raise ConversionError(refusal(f"its member {foreign[0]!r} is no array"))
+    return arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from converter.arrays import read_arrays
 from converter.config import load_config, read_model, read_yaml
 from converter.errors import ConfigError, ConversionError, McconvertError, UsageError, WeightsError
 from converter.files import inside
 from converter.models.calibration_sources import calibration_images
 from converter.models.checkpoint import read_state_dict
+from converter.models.tokenizer_file import encode
 from converter.yaml_text import MOST_VALUES, load_yaml
 from tests.fuzz.mutators import gadgets
+from tests.fuzz.seeds import write_tokenizer
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
@@ -217,3 +221,24 @@ def test_an_onnx_file_whose_graph_cannot_be_followed_is_refused(tmp_path: Path) 
 
     with pytest.raises((ConversionError, McconvertError), match="m.onnx|given.onnx"):
         open_given(tmp_path / "m.onnx", tmp_path / "copy", 8)
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    """Numpy hands its bytes out as they are."""
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("names", b"no array")
+
+    with pytest.raises(ConversionError, match="'names' is no array"):
+        read_arrays(tmp_path / "x.npz", str)
+
+
+def test_a_tokenizer_whose_library_panics_is_refused(tmp_path: Path) -> None:
+    """Its template names a token that it has not."""
+    write_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    whole = json.loads(path.read_text())
+    whole["post_processor"]["special_tokens"] = {}
+    path.write_text(json.dumps(whole))
+
+    with pytest.raises(ConversionError, match="not a tokenizer file"):
+        encode(path, ["ab"])

@@ -73,7 +73,7 @@ def check_tokenizer(path: Path, captions: Sequence[str], spec: ModelSpec) -> int
         ConversionError: the file cannot be loaded.
         ParityError: it cuts a caption into other tokens.
     """
-    found = [encoding.ids for encoding in load_tokenizer(path).encode_batch(list(captions))]
+    found = encode(path, captions)
     for caption, ids, expected in zip(captions, found, tokenize(captions, spec).tolist(), strict=True):
         if ids != expected:
             message = (
@@ -141,17 +141,21 @@ def _lookalikes() -> Iterator[tuple[str, str]]:
         yield re.escape(chr(code)), text
 
 
-def load_tokenizer(path: Path) -> Any:
-    """The tokenizer of a file.
+def encode(path: Path, captions: Sequence[str]) -> list[list[int]]:
+    """What the file makes of captions.
 
     Raises:
-        ConversionError: the file cannot be loaded.
+        ConversionError: the file cannot be loaded, or its parts do not belong together.
     """
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception for whatever is wrong with a file
+        return [encoding.ids for encoding in Tokenizer.from_file(str(path)).encode_batch(list(captions))]
+    except (
+        BaseException
+    ) as error:  # plain Exception for whatever is wrong with a file; a panic of Rust is not even that
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         message = f"{path}: not a tokenizer file ({error}); run again with --force to make it anew"
         raise ConversionError(message) from error
 

@@ -191,9 +191,9 @@ def _samples(path: Path) -> object:
 
 
 def _tokenizer(path: Path) -> object:
-    from converter.models.tokenizer_file import load_tokenizer
+    from converter.models.tokenizer_file import encode
 
-    return load_tokenizer(path).encode("ab x c").ids
+    return encode(path, ["ab x c"])
 
 
 def _lines(path: Path) -> object:
