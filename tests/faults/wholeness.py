@@ -8,18 +8,23 @@ from typing import Any
 
 from converter.files import hash_path
 from converter.pipeline.cache import Cache, Entry
+from converter.publishing.checking import check_provenance
 from converter.publishing.manifest import read_manifest
+from converter.publishing.signing import Keys
 
 UNSTEADY = ("latency_ms",)
 """Fields of a manifest that are measured anew whenever a file runs, and equal in no two runs."""
 APART = ("logs", ".lock", ".mcconvert")
+OF_ITS_RUN = ("provenance.json", "SHA256SUMS")
+"""Documents that tell which run made the files, and when: held against the files instead of another run's."""
 
 
 def contents(folder: Path) -> dict[str, str]:
     """Hash of each file that a run leaves for its user, `manifest.json` without what no two runs have in common."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     names = {path.relative_to(folder).as_posix(): path for path in files}
-    found = {name: hash_path(path)[0] for name, path in names.items() if name.partition("/")[0] not in APART}
+    apart = (*APART, *OF_ITS_RUN)
+    found = {name: hash_path(path)[0] for name, path in names.items() if name.partition("/")[0] not in apart}
     if "manifest.json" in found:
         found["manifest.json"] = json.dumps(_steady(json.loads((folder / "manifest.json").read_bytes())))
     return found
@@ -39,8 +44,9 @@ def check_nothing_half(folder: Path, cache: Path, whole: dict[str, str]) -> None
 
 
 def check_all_as_ever(folder: Path, cache: Path, whole: dict[str, str]) -> None:
-    """Each file equals the undisturbed run's, and no litter is left."""
+    """Each file equals the undisturbed run's, the documents are true of them, and no litter is left."""
     assert contents(folder) == whole
+    assert check_provenance(folder, read_manifest(folder), Keys()) == []
     assert not list((cache / "staging").iterdir())
 
 
