@@ -83,6 +83,7 @@ def inside(folder: Path, name: str) -> Path | None:
     """
     try:
         base, path = folder.resolve(), (folder / name).resolve()
+        path.exists()  # raises for a name that no file can have
     except (OSError, ValueError, RuntimeError):  # a NUL, a circle of links, a name of any length
         return None
     return path if path != base and path.is_relative_to(base) else None

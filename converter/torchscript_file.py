@@ -46,7 +46,7 @@ def load_module(path: str | Path) -> Any:
     try:
         with deprecation_known():
             return jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # torch.jit.load raises whatever a broken file makes it trip over
         raise ConversionError(_not_readable(path, "TorchScript file", error)) from error
 
 

@@ -131,7 +131,7 @@ def _array(path: Path) -> Any:
         with opened:
             _refuse_too_large(path, opened)
             names = [name for name in (*_ARRAYS, *opened.files) if name in opened.files]
-            return opened[names[0]] if names else np.zeros(0)
+            return np.asarray(opened[names[0]]) if names else np.zeros(0)
     except UsageError:
         raise
     except Exception as error:  # what numpy raises depends on where the file is broken

@@ -114,7 +114,10 @@ def load_names(path: Path) -> list[str]:
     names = _read_npz(path).get("names")
     if names is None or names.ndim != 1 or names.dtype.kind != "U":
         raise ConversionError(_foreign(path, "it has no list of names"))
-    return [str(name) for name in names]
+    try:
+        return [str(name) for name in names]
+    except (SystemError, ValueError) as error:  # numpy makes text of numbers that are no characters
+        raise ConversionError(_foreign(path, "its names are no text")) from error
 
 
 def stress_count(path: Path) -> int:
