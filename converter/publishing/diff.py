@@ -7,9 +7,8 @@ change is significant when they do not overlap. Figures without an interval are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
+from converter.difference import Change, Difference, Figure, FileChange, Sense
 from converter.manifest import Manifest, ManifestEntry
 from converter.parity.judge import METRICS
 from converter.records import Interval, ParityReport, Tolerance
@@ -17,51 +16,6 @@ from converter.records import Interval, ParityReport, Tolerance
 FIGURES = ("centred_cosine_min", "centred_cosine_mean", "cosine_min", "max_abs", "sqnr_db")
 RANKING_FIGURES = ("top1", "top_k", "kendall_tau")
 STRESS_FIGURES = {"stress_cosine_min": "cosine_min", "stress_max_abs": "max_abs"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One figure of parity, before and after."""
-
-    name: str
-    old: float
-    new: float
-    sense: Literal["better", "worse", "neither"]
-    significant: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One fact that is another one now; `worse` when something that was promised is promised no longer."""
-
-    name: str
-    old: str
-    new: str
-    worse: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileChange:
-    """What became of one file. `bytes` are None where it is there on one side only."""
-
-    step_id: str
-    path: str
-    kind: Literal["added", "removed", "changed", "same"]
-    old_bytes: int | None
-    new_bytes: int | None
-    figures: tuple[Figure, ...] = ()
-    changes: tuple[Change, ...] = ()
-    broken: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Everything; `broken` says what got worse that was promised."""
-
-    model: str
-    files: tuple[FileChange, ...]
-    changes: tuple[Change, ...]
-    broken: tuple[str, ...]
 
 
 def compare_manifests(old: Manifest, new: Manifest) -> Difference:
@@ -119,7 +73,7 @@ def _measured(report: ParityReport | None) -> dict[str, tuple[float, Interval | 
     return found
 
 
-def _sense(name: str, old: float, new: float) -> Literal["better", "worse", "neither"]:
+def _sense(name: str, old: float, new: float) -> Sense:
     """A time of proving says too little to be better or worse."""
     if name not in METRICS or old != old or new != new:
         return "neither"

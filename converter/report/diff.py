@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from converter.publishing.diff import Difference, Figure, FileChange
+from converter.difference import Difference, Figure, FileChange
 from converter.report.summary import size_words
 
 _STYLES = {"better": "green", "worse": "red", "neither": ""}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from converter.difference import Difference, FileChange
 from converter.manifest import Manifest, Waiver
-from converter.publishing.diff import Difference, FileChange, compare_manifests
+from converter.publishing.diff import compare_manifests
 from converter.records import Recipe, Tolerance
 from tests.publishing.provable import TOLERANCES, make_provable, proven, with_entry
 
