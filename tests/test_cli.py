@@ -145,7 +145,7 @@ def test_clean_removes_only_what_is_ours(tmp_path: Path) -> None:
     ours.mkdir(parents=True)
     (ours / ".mcconvert").write_text("")
     (ours / "logs").mkdir()
-    documents = [ours / name for name in ("manifest.json", "sbom.cdx.json", "provenance.json", "SHA256SUMS")]
+    documents = [ours / name for name in ("sbom.cdx.json", "provenance.json", "SHA256SUMS")]
     for document in documents:
         document.write_text("")
     (ours / "mine.txt").write_text("keep me")

@@ -33,6 +33,8 @@ PARALLEL_PREFIX = "module."
 """What DataParallel puts before every name."""
 IMAGE_PREFIX, TEXT_PREFIX = "visual.", "text."
 """How the names of the two towers start."""
+PROGRAM_BYTES = 64 * 2**20
+"""More than the text of any program that TorchScript writes."""
 SHOWN = 3
 """How many names of a kind a message lists."""
 LIKENESS = 0.5
@@ -126,9 +128,12 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _refuse_bomb(path: Path) -> None:
-    """torch.save packs nothing, so what unpacks to more than the file has is no checkpoint, or its members overlap."""
+    """torch.save packs nothing, so what unpacks to more than the file has is no checkpoint, or its members overlap.
+
+    TorchScript packs the text of its program: `PROGRAM_BYTES` more are let through.
+    """
     unpacked, size = sum(member.file_size for member in _members(path)), path.stat().st_size
-    if unpacked > size:
+    if unpacked > size + PROGRAM_BYTES:
         message = (
             f"{path} has {size:,} bytes and says that it unpacks to {unpacked:,}; torch.save stores tensors as they "
             "are: save it again with torch.save, or use a .safetensors file"
