@@ -294,7 +294,8 @@ def _check_references(tree: Mapping[str, Any], mistakes: list[str]) -> None:
     for row_id, row in rows.items():
         target, _, name = row_id.partition("/")
         crumb = f"targets.{target}.rows.{name}"
-        known = tree["targets"][target].get("tolerances") or {}
+        sets = tree["targets"][target].get("tolerances")
+        known = [str(one) for one in sets] if isinstance(sets, Mapping) else []  # anything else is a mistake of its own
         _check_name(f"{crumb}.parent", "row", row.get("parent"), {"pytorch", *rows}, mistakes)
         _check_name(f"{crumb}.tolerances", "set", row.get("tolerances"), known, mistakes)
         _check_name(f"{crumb}.recipe", "recipe", row.get("recipe"), tree["recipes"], mistakes)

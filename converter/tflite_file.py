@@ -7,6 +7,7 @@ those of LiteRT's own schema (`ModelT`, `SubGraphT`, `OperatorT`, `TensorT`, `Bu
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,13 @@ def read_model_bytes(data: bytes, path: str | Path) -> Any:
     from ai_edge_litert.tools import flatbuffer_utils
 
     try:
-        return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+        model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+        dangling = next(_dangling(model), "")
     except (struct.error, ValueError, TypeError, IndexError, AttributeError) as error:
         raise ConversionError(_broken(path, f"its tables cannot be followed ({error})")) from error
+    if dangling:
+        raise ConversionError(_broken(path, dangling))
+    return model
 
 
 def write_model(model: Any, path: str | Path) -> None:
@@ -100,6 +105,27 @@ def _follow(path: str | Path) -> int:
     if model.SubgraphsLength() == 0:
         raise ConversionError(_broken(path, "it holds no graph"))
     return max(ends, default=0)
+
+
+def _dangling(model: Any) -> Iterator[str]:
+    """References to what the file does not hold, in words: whoever follows them later would leave its lists."""
+    codes, buffers = len(model.operatorCodes or ()), len(model.buffers or ())
+    for graph in model.subgraphs:
+        tensors = len(graph.tensors if graph.tensors is not None else ())
+        for tensor in graph.tensors or ():
+            yield from _outside("a tensor has its data in buffer", [tensor.buffer], 0, buffers)
+        yield from _outside("the graph takes tensor", graph.inputs, 0, tensors)
+        yield from _outside("the graph gives tensor", graph.outputs, 0, tensors)
+        for op in graph.operators or ():
+            yield from _outside("an op is of kind", [op.opcodeIndex], 0, codes)
+            yield from _outside("an op reads tensor", op.inputs, -1, tensors)  # -1: an input that is left out
+            yield from _outside("an op writes tensor", op.outputs, 0, tensors)
+
+
+def _outside(what: str, indices: Iterable[int] | None, least: int, end: int) -> Iterator[str]:
+    for index in indices if indices is not None else ():
+        if not least <= int(index) < end:
+            yield f"{what} {int(index)} of {end}"
 
 
 def _end_of(buffer: Any) -> int:

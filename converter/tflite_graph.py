@@ -28,11 +28,12 @@ class Graph:
         }
 
     def kind(self, op: Any) -> str:
-        """The op's name, such as CONV_2D; `CUSTOM <name>` for a custom op."""
+        """The op's name, such as CONV_2D; `CUSTOM <name>` for a custom op, `UNKNOWN <number>` for one of no schema."""
         code = self.model.operatorCodes[op.opcodeIndex]
         if code.customCode:
-            return f"CUSTOM {bytes(code.customCode).decode()}"
-        return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            return f"CUSTOM {bytes(code.customCode).decode(errors='replace')}"
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        return self._kinds.get(number, f"UNKNOWN {number}")
 
     def ops(self, kind: str) -> list[Any]:
         """All ops of that kind, in order of execution."""
@@ -124,5 +125,5 @@ def count_ops(model: Any) -> Counter[str]:
 
 
 def foreign_ops(model: Any) -> list[str]:
-    """The kinds of op that a plain LiteRT interpreter lacks: custom ones, Flex (TensorFlow) among them."""
-    return sorted(kind for kind in count_ops(model) if kind.startswith("CUSTOM"))
+    """The kinds of op that a plain LiteRT interpreter lacks: unknown and custom ones, Flex (TensorFlow) among them."""
+    return sorted(kind for kind in count_ops(model) if kind.startswith(("CUSTOM", "UNKNOWN")))

@@ -90,6 +90,17 @@ def test_wrong_settings_say_what_is_wrong(setting: str, message: str) -> None:
         load_config(settings=[setting])
 
 
+@pytest.mark.parametrize("sets", ["true", "{1: [], two: []}", "[fp32]", "7"])
+def test_tolerances_of_another_kind_are_a_mistake_like_others(tmp_path: Path, sets: str) -> None:
+    """A third party's target whose sets of bounds are no mapping of names ends in mistakes, not in a traceback."""
+    path = tmp_path / "mine.yaml"
+    rows = "{fp32: {stage: to_onnx, parent: pytorch, precision: fp32, file_name: x.onnx, tolerances: fp32}}"
+    path.write_text(f"extra: onnx\ntolerances: {sets}\nrows: {rows}\n")
+
+    with pytest.raises(ConfigError, match=r"targets\.mine"):
+        load_config(extra_targets={"mine": path})
+
+
 def test_models_are_found_by_id_and_alias() -> None:
     """open_clip's own spelling finds the model too."""
     models = load_models()

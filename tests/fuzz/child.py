@@ -68,9 +68,9 @@ def main(reader: Reader, work: Path, seed: int, numbers: range) -> None:
     """Read every input of `numbers`."""
     said = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     _quiet()
-    found = seeds_of(reader, work)
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         try:
+            found = seeds_of(reader, work)
             _require_readable(reader, found, Path(scratch))
         except BaseException as error:
             said.write(f"unread -1 {json.dumps(repr(error))}\n")

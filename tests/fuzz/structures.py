@@ -202,7 +202,8 @@ def _change_object(one: Any, random: Random) -> None:
         setattr(one, name, random.choice((*INTEGERS[:6], value + 1, value - 1, value * 2)))
     elif isinstance(value, np.ndarray) and value.size:
         changed = value.copy()
-        changed[random.randrange(len(changed))] = random.choice((-1, 0, 1, 100, 127))
+        other = np.array(random.choice((-1, 0, 1, 100, 127))).astype(changed.dtype)  # wraps where it does not fit
+        changed[random.randrange(len(changed))] = other
         setattr(one, name, random.choice((changed, changed[:-1], np.concatenate([changed, changed]))))
     elif isinstance(value, list) and value:
         setattr(one, name, random.choice((value[:-1], value[::-1], [*value, value[0]], [])))

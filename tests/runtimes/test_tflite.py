@@ -14,7 +14,7 @@ from converter.errors import ConversionError
 from converter.records import Artifact, Tower
 from converter.runtimes import tflite
 from converter.tflite_file import BUFFER_ALIGNMENT, read_model, require_tflite, write_model
-from converter.tflite_graph import Graph
+from converter.tflite_graph import Graph, foreign_ops
 from tests.conftest import run_each
 from tests.converted import channels_last, patchwork, tflite_of
 
@@ -127,6 +127,32 @@ def test_an_op_that_the_interpreter_lacks_is_refused(artifact: Artifact, tmp_pat
 
     with pytest.raises(ConversionError, match=r"flex\.tflite: LiteRT cannot load it"):
         tflite.open_runner(replace(artifact, path=str(tmp_path / "flex.tflite")), threads=1).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda model: setattr(model.subgraphs[0].operators[0], "opcodeIndex", 999), "an op is of kind 999"),
+        (lambda model: model.subgraphs[0].operators[0].outputs.__setitem__(0, 9999), "an op writes tensor 9999"),
+        (lambda model: setattr(model.subgraphs[0].tensors[0], "buffer", 99999), "has its data in buffer 99999"),
+    ],
+)
+def test_a_reference_to_nothing_is_refused(artifact: Artifact, tmp_path: Path, spoil: Any, words: str) -> None:
+    """Kinds, tensors and buffers that the file does not hold are named, whoever reads it."""
+    model = read_model(artifact.path)
+    spoil(model)
+    write_model(model, tmp_path / "dangling.tflite")
+
+    with pytest.raises(ConversionError, match=rf"dangling\.tflite.*{words}"):
+        read_model(tmp_path / "dangling.tflite")
+
+
+def test_an_op_of_no_schema_has_a_name(artifact: Artifact) -> None:
+    """A file from a later LiteRT is looked at all the same, and the op counts as foreign."""
+    model = read_model(artifact.path)
+    model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = 9999
+
+    assert "UNKNOWN 9999" in foreign_ops(model)
 
 
 def test_random_bytes_never_reach_the_interpreter(artifact: Artifact, tmp_path: Path) -> None:
