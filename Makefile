@@ -10,7 +10,7 @@ ARGS ?=
 KILLS ?= 50
 SEED ?= 0
 INPUTS ?= 40000
-SECONDS ?= 600
+SECONDS ?= 1500
 MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 mobileclip2_s4 clip_vit_b_32 clip_rn50 mobileclip_nano
 
 BIN := .venv/bin
@@ -52,7 +52,7 @@ test-servers:  ## Debian: the real servers that tests of publishing start; witho
 	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
 faults: $(READY)  ## kill, fill, corrupt and misbehave on purpose: KILLS=50 SEED=0; ends in a line of counts
 	@FAULTS_KILLS='$(KILLS)' FAULTS_SEED='$(SEED)' $(BIN)/pytest -q -n 2 --dist worksteal -m faults $(ARGS) tests/faults
-fuzz: $(READY)  ## feed every reader of foreign files what no program writes, 10 minutes on 2 cores; INPUTS, SECONDS
+fuzz: $(READY)  ## feed every reader of foreign files what no program writes, up to 25 minutes; INPUTS, SECONDS
 	@$(BIN)/python -m tests.fuzz --inputs '$(INPUTS)' --seconds '$(SECONDS)' $(ARGS)
 
 lint: $(READY)  ## ruff, and format check
