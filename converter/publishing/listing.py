@@ -14,7 +14,7 @@ import msgspec
 from converter.errors import PublishError
 from converter.files import hash_path
 from converter.records import from_json, to_json
-from converter.release import Published, Release, ReleaseFile
+from converter.release import Published, Release, ReleaseFile, Transfer
 
 LISTING = "release.json"
 _MAY_BE_THERE = ("README", "LICENSE", "LICENCE", "NOTICE")
@@ -63,6 +63,12 @@ def listing_of(release: Release, published: Published, names: dict[str, str] | N
         for file in release.files
     )  # fmt: skip
     return Listing(schema_version=1, model=release.model, published=published, files=files)
+
+
+def transfers_beside(listings: Iterable[Listing], release: Release) -> list[Transfer]:
+    """What is left to carry to a place that keeps bytes once: a file is kept when an earlier version has them."""
+    there = {file.sha256 for listing in listings for file in listing.files}
+    return [Transfer(file=file, action="keep" if file.sha256 in there else "upload") for file in release.files]
 
 
 def write_listing(listing: Listing) -> bytes:

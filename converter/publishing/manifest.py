@@ -6,11 +6,10 @@ their files are still the ones that were judged.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +24,7 @@ from converter.manifest import (
     MissingFile,
     TokenizerFile,
 )
+from converter.publishing import checksums
 from converter.records import ModelSpec, StageResult, Step, Tower, Weights, from_json, to_json
 
 SCHEMA_VERSION = 1
@@ -117,11 +117,13 @@ def environment(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def listed_files(out: Path) -> dict[Path, str]:
     """Every file that a manifest below the output folder names and that lies beside that manifest, with its sha256."""
-    found: dict[Path, str] = {}
-    for path in sorted(out.glob("*/manifest.json")):
-        with contextlib.suppress(UsageError):
-            found |= {path.parent / name: ref for name, ref in _refs(read_manifest(path)).items() if _inside(name)}
-    return {one: sha256 for one, sha256 in found.items() if _lies_in(one, out)}
+    manifests = {folder: one for folder, one in read_manifests(out).items() if isinstance(one, Manifest)}
+    return {
+        folder / one.path: one.sha256
+        for folder, manifest in manifests.items()
+        for one in checksums.named(manifest)
+        if checksums.inside(one.path) and inside(folder, one.path) is not None
+    }
 
 
 def read_manifests(out: Path) -> dict[Path, Manifest | str]:
@@ -133,24 +135,6 @@ def read_manifests(out: Path) -> dict[Path, Manifest | str]:
         except UsageError as error:
             found[path.parent] = str(error)
     return found
-
-
-def _refs(manifest: Manifest) -> dict[str, str]:
-    refs = {entry.path: entry.sha256 for entry in manifest.artifacts}
-    for reference in manifest.references:
-        refs |= {one.path: one.sha256 for one in (reference.samples, reference.embeddings, reference.module)}
-    tokenizer = manifest.model.tokenizer
-    return refs | ({tokenizer.path: tokenizer.sha256} if tokenizer else {})
-
-
-def _inside(name: str) -> bool:
-    """Whether a manifest's path names something in its folder, and not that folder itself."""
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
-def _lies_in(path: Path, out: Path) -> bool:
-    return path.resolve().is_relative_to(out.resolve())
 
 
 def schema() -> bytes:

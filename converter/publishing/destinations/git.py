@@ -22,6 +22,7 @@ from converter.publishing.listing import (
     require_room,
     require_source,
     taken,
+    transfers_beside,
     write_listing,
 )
 from converter.publishing.repository import Entry, Refs, Rejected, Repository, open_repository
@@ -62,8 +63,7 @@ class GitRepository:
 
     def transfers(self, version: str, release: Release) -> Sequence[Transfer]:
         """A file is kept when an earlier version has its bytes."""
-        there = {file.sha256 for listing in self._listings(self._fetched()) for file in listing.files}
-        return [Transfer(file=file, action="keep" if file.sha256 in there else "upload") for file in release.files]
+        return transfers_beside(self._listings(self._fetched()), release)
 
     def upload(self, version: str, file: ReleaseFile) -> None:
         """A large file is sent; another is made ready here, and goes with the one push of `finish`."""

@@ -26,6 +26,7 @@ from converter.publishing.listing import (
     require_room,
     require_source,
     taken,
+    transfers_beside,
     write_listing,
 )
 from converter.release import Published, Release, ReleaseFile, Transfer
@@ -73,8 +74,7 @@ class HubRepository:
 
     def transfers(self, version: str, release: Release) -> Sequence[Transfer]:
         """A file is kept when an earlier version has its bytes."""
-        there = {file.sha256 for listing in self._listings(self._checked()) for file in listing.files}
-        return [Transfer(file=file, action="keep" if file.sha256 in there else "upload") for file in release.files]
+        return transfers_beside(self._listings(self._checked()), release)
 
     def upload(self, version: str, file: ReleaseFile) -> None:
         """Send what the hub takes as a large file, unless it has it; small files go with the commit of `finish`."""
