@@ -24,6 +24,7 @@ from converter.pipeline.plugins import extra_targets
 from converter.pipeline.run import RunReport
 from converter.pipeline.steps import reference_id
 from converter.publishing.provenance import continued, is_current, write_provenance
+from converter.publishing.versions import in_utc
 from converter.recipe_files import is_recipe_file, recipe_name
 from converter.records import StageResult, Step, Weights, to_json
 
@@ -37,7 +38,7 @@ _PATH = re.compile(r"(?<![\w/\\.~])(?:~[\w-]*|\.{1,2}|[A-Za-z]:)?[/\\][^\s\"',\]
 
 def now() -> str:
     """The time in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return in_utc(datetime.datetime.now(datetime.UTC))
 
 
 def document(prepared: Prepared, report: RunReport, manifest: Manifest, started: str) -> None:

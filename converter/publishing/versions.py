@@ -71,11 +71,16 @@ def read_published(destination: Destination, version: str) -> Manifest:
         raise PublishError(message) from error
 
 
+def in_utc(when: datetime) -> str:
+    """A time in UTC as our documents write it: 2026-01-31T12:00:00Z."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def published_now(version: str, release: Release) -> Published:
     """What is said of a release that becomes that version now."""
     return Published(
         version=version, manifest_sha256=release.manifest_sha256,
-        published=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), files=len(release.files),
+        published=in_utc(datetime.now(UTC)), files=len(release.files),
         size_bytes=sum(file.size_bytes for file in release.files),
     )  # fmt: skip
 

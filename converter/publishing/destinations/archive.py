@@ -20,7 +20,7 @@ from typing import IO, cast
 
 from converter.errors import PublishError
 from converter.publishing.listing import require_source
-from converter.publishing.versions import derived
+from converter.publishing.versions import derived, in_utc
 from converter.release import MANIFEST, Published, Release, ReleaseFile, Transfer
 
 SCHEMES: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Archive:
         if not self._path.exists():
             return []
         sizes = self._sizes()
-        written = datetime.fromtimestamp(self._path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        written = in_utc(datetime.fromtimestamp(self._path.stat().st_mtime, UTC))
         return [derived(ONLY, self.read(ONLY, MANIFEST), list(sizes.values()), {}, written)]
 
     def transfers(self, version: str, release: Release) -> Sequence[Transfer]:

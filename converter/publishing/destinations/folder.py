@@ -22,7 +22,7 @@ from converter.errors import PublishError
 from converter.files import hash_path, write_atomically
 from converter.publishing.addresses import version_number
 from converter.publishing.listing import taken
-from converter.publishing.versions import derived, index_of, times_in
+from converter.publishing.versions import derived, in_utc, index_of, times_in
 from converter.release import INDEX, LATEST, MANIFEST, Published, Release, ReleaseFile, Transfer
 
 SCHEMES = ("", "file")
@@ -131,7 +131,7 @@ class Folder:
     def _derived(self, version: str, times: dict[str, str]) -> Published:
         place = self._root / version
         sizes = [file.stat().st_size for file in place.rglob("*") if file.is_file()]
-        written = datetime.fromtimestamp((place / MANIFEST).stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        written = in_utc(datetime.fromtimestamp((place / MANIFEST).stat().st_mtime, UTC))
         return derived(version, (place / MANIFEST).read_bytes(), sizes, times, written)
 
     def _partial(self, version: str) -> Path:

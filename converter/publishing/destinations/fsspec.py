@@ -21,7 +21,7 @@ import msgspec
 from converter.errors import MissingDependencyError, PublishError
 from converter.publishing.addresses import cause_of, parse_address, version_number, without_secrets
 from converter.publishing.listing import require_source, taken
-from converter.publishing.versions import derived, index_of, times_in
+from converter.publishing.versions import derived, in_utc, index_of, times_in
 from converter.records import from_json, to_json
 from converter.release import INDEX, MANIFEST, Published, Release, ReleaseFile, Transfer
 
@@ -325,7 +325,7 @@ def _written(info: Mapping[str, Any]) -> str:
     when = next((info[name] for name in ("LastModified", "last_modified", "mtime", "created") if name in info), None)
     if isinstance(when, int | float):
         when = datetime.fromtimestamp(when, UTC)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(when, datetime) else ""
+    return in_utc(when) if isinstance(when, datetime) else ""
 
 
 @contextmanager
