@@ -106,8 +106,8 @@ def check(folder: Path, keys: Keys, *, as_json: bool) -> int:
 def _refuse_untrue(folder: Path) -> None:
     """Sign nothing that would not be found true afterwards; an earlier signature does not matter."""
     from converter.publishing.checking import check_folder
-    from converter.publishing.checksums import BUNDLE, ENVELOPE
     from converter.publishing.signing import Keys
+    from converter.release import BUNDLE, ENVELOPE
 
     wrong = [one for one in check_folder(folder, Keys()) if one.name not in (ENVELOPE, BUNDLE)]
     if wrong:

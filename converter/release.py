@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from converter.benchmarked import BENCHMARKS
+
 MANIFEST, INDEX = "manifest.json", "index.json"
+SBOM, PROVENANCE, SUMS, CARD = "sbom.cdx.json", "provenance.json", "SHA256SUMS", "README.md"
+ENVELOPE, BUNDLE = "provenance.dsse.json", "provenance.sigstore.json"
+DOCUMENTS = (MANIFEST, SBOM, PROVENANCE, SUMS, ENVELOPE, BUNDLE, CARD)
+"""What stands beside a model's files in its folder and leaves with them; the card is written on leaving."""
+BESIDE = ("matrix.svg", "matrix.json", "task.json", "report.html", "report.md", "report.json")
+BESIDE_FOLDERS = ("logs", "recipes", BENCHMARKS)
+"""Names in a model's folder that commands give and that are no part of a release."""
 LATEST = "latest"
 """The name under which a destination gives its newest version."""
 

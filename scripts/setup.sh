@@ -21,7 +21,7 @@ find_uv() {
 uv=$(find_uv)
 
 if [ "${1:-}" = lock ]; then
-    exec "$uv" pip compile pyproject.toml --all-extras --group dev --python-version 3.12 \
+    exec "$uv" pip compile pyproject.toml --all-extras --group dev --group docs --python-version 3.12 \
         --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \
         --quiet --output-file requirements.lock
 fi
@@ -33,6 +33,6 @@ if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
     "$uv" pip sync --quiet --require-hashes --compile-bytecode requirements.lock
     "$uv" pip install --quiet --no-deps --editable .
 else # the lock is for Linux x86; elsewhere the ranges of pyproject.toml hold
-    "$uv" pip install --quiet --compile-bytecode --editable '.[all]' --group dev
+    "$uv" pip install --quiet --compile-bytecode --editable '.[all]' --group dev --group docs
 fi
 touch .venv/.ready

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converter.benchmarked import BENCHMARKS
 from converter.errors import UsageError
 from converter.files import TAG, half_written, hash_path
 from converter.files import remove as remove_path
 from converter.pipeline.cache import ENTRY, RANGES, SEARCH, SEEN, Cache, Entry
 from converter.pipeline.workspace import holder
 from converter.records import TOWERS
+from converter.release import BESIDE, CARD, DOCUMENTS
 
 LAST, STAGING, STEPS = "last", "staging", "steps"
-BESIDE_MANIFEST = (
-    "manifest.json", "matrix.svg", "matrix.json", "task.json", "sbom.cdx.json", "provenance.json", "SHA256SUMS",
-    "provenance.dsse.json", "provenance.sigstore.json", ".lock", TAG,
-)  # fmt: skip
+BESIDE_MANIFEST = (*(name for name in DOCUMENTS if name != CARD), *BESIDE, ".lock", TAG)
 REFERENCE = tuple(f"{tower}{end}" for tower in TOWERS for end in ("_samples.npz", "_embeddings.npz", ".pt"))
 LOG = re.compile(rf"({'|'.join(TOWERS)})\.[\w-]+\.[\w-]+\.log")
+BENCHMARK = re.compile(r"[\w-]+\.json")
 KEY, STAGED = re.compile(r"[0-9a-f]{64}"), re.compile(r"(dropped-)?[0-9a-f]{32}(\.lock)?")
 
 
@@ -110,9 +110,14 @@ def _model(folder: Path, listed: Mapping[Path, str], unread: set[Path], found: S
             else:
                 found.kept[path] = "it was changed since it was written"
     found.ours += half_written(folder)
-    for inside, named in (("logs", LOG.fullmatch), ("reference", REFERENCE.__contains__)):
+    ours: dict[str, Callable[[str], object]] = {
+        "logs": LOG.fullmatch,
+        "reference": REFERENCE.__contains__,
+        BENCHMARKS: BENCHMARK.fullmatch,
+    }
+    for inside, named in ours.items():
         found.ours += [path for path in _plain(folder / inside) if named(path.name) and path not in listed]
-    homes = [folder / "logs", folder / "reference"]
+    homes = [folder / name for name in ours]
     found.ours += [one for one in homes if one.is_dir() and not one.is_symlink() and not any(one.iterdir())]
     manifest = folder / "manifest.json"
     if manifest in unread:

@@ -16,7 +16,7 @@ from converter.build import Build
 from converter.errors import UsageError
 from converter.files import hash_path
 from converter.manifest import Manifest
-from converter.publishing.checksums import CARD, PROVENANCE, SBOM, SUMS, below, files_of, folder_sha256, named, sums
+from converter.publishing.checksums import below, files_of, folder_sha256, named, sums
 from converter.publishing.manifest import read_manifest
 from converter.publishing.on_disk import AGAIN, astray, differing, read_document, strays
 from converter.publishing.provenance import hashes_of
@@ -24,7 +24,7 @@ from converter.publishing.signatures import check_signatures
 from converter.publishing.signing import Keys
 from converter.publishing.statement import Statement, build_of, read_statement
 from converter.records import Finding
-from converter.release import MANIFEST
+from converter.release import CARD, MANIFEST, PROVENANCE, SBOM, SUMS
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

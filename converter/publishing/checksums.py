@@ -13,13 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from converter.files import hash_path
 from converter.manifest import Manifest
-from converter.release import MANIFEST
-
-SBOM, PROVENANCE, SUMS, CARD = "sbom.cdx.json", "provenance.json", "SHA256SUMS", "README.md"
-ENVELOPE, BUNDLE = "provenance.dsse.json", "provenance.sigstore.json"
-DOCUMENTS = (MANIFEST, SBOM, PROVENANCE, SUMS, ENVELOPE, BUNDLE, CARD)
-BESIDE = ("logs", "recipes", "matrix.svg", "matrix.json", "task.json")
-"""Names in a model's folder that commands give and that are no part of a release."""
+from converter.release import BUNDLE, ENVELOPE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from converter.files import hash_path
 from converter.manifest import Manifest, ManifestEntry, Waiver
 from converter.parity.judge import judge
 from converter.publishing.checking import check_provenance
-from converter.publishing.checksums import PROVENANCE, inside, linked, named
+from converter.publishing.checksums import inside, linked, named
 from converter.publishing.manifest import SCHEMA
 from converter.publishing.signing import Keys
 from converter.records import StageResult
-from converter.release import MANIFEST
+from converter.release import MANIFEST, PROVENANCE
 
 WAIVERS: Mapping[str, str] = {
     "untrained-weights": "the weights are not trained: the files run, and know nothing",

@@ -21,10 +21,10 @@ from converter.errors import PublishError
 from converter.files import hash_path, place, write_atomically
 from converter.manifest import Manifest, Waiver
 from converter.publishing.card import card
-from converter.publishing.checksums import CARD, PROVENANCE, SBOM, SUMS, artifact_hashes, files_of, named, sums
+from converter.publishing.checksums import artifact_hashes, files_of, named, sums
 from converter.publishing.manifest import write_manifest
 from converter.publishing.provenance import read_build, write_provenance
-from converter.release import MANIFEST, Release, ReleaseFile
+from converter.release import CARD, MANIFEST, PROVENANCE, SBOM, SUMS, Release, ReleaseFile
 
 _STAGING = ".release-"
 

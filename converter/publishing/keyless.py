@@ -12,7 +12,7 @@ from pathlib import Path
 
 from converter.errors import MissingDependencyError, PublishError, UsageError
 from converter.files import write_atomically
-from converter.publishing.checksums import BUNDLE, PROVENANCE
+from converter.release import BUNDLE, PROVENANCE
 
 
 def sign_keyless(folder: Path) -> Path:

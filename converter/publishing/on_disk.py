@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from converter.files import hash_path
 from converter.manifest import Manifest
-from converter.publishing.checksums import BESIDE, DOCUMENTS, PROVENANCE, inside, linked, named
+from converter.publishing.checksums import inside, linked, named
 from converter.records import Finding
+from converter.release import BESIDE, BESIDE_FOLDERS, DOCUMENTS, PROVENANCE
 
 AGAIN = (
     "run the same export again: it makes anew what is wrong; a folder that was given to you, take again at its source"
@@ -87,7 +88,7 @@ def _hash_differs(path: Path, sha256: str) -> str:
 def _walk(folder: Path, path: str) -> Iterator[str]:
     for entry in sorted((folder / path).iterdir()):
         inner = f"{path}/{entry.name}" if path else entry.name
-        if entry.name.startswith(".") or inner in BESIDE:
+        if entry.name.startswith(".") or inner in (*BESIDE, *BESIDE_FOLDERS):
             continue
         if entry.is_dir() and not entry.is_symlink():
             yield from _walk(folder, inner)

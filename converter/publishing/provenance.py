@@ -18,19 +18,10 @@ from converter.build import Build, Origin
 from converter.errors import UsageError
 from converter.files import write_atomically
 from converter.manifest import Manifest
-from converter.publishing.checksums import (
-    BUNDLE,
-    CARD,
-    ENVELOPE,
-    PROVENANCE,
-    SBOM,
-    SUMS,
-    artifact_hashes,
-    sums,
-)
+from converter.publishing.checksums import artifact_hashes, sums
 from converter.publishing.sbom import sbom
 from converter.publishing.statement import Statement, build_of, origin_of, read_statement, statement
-from converter.release import MANIFEST
+from converter.release import BUNDLE, CARD, ENVELOPE, MANIFEST, PROVENANCE, SBOM, SUMS
 
 UNREADABLE = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

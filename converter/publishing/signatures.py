@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from converter.publishing.checksums import BUNDLE, ENVELOPE, PROVENANCE
 from converter.publishing.keyless import bundled_payload, verify_bundle
 from converter.publishing.signing import Envelope, Keys, key_id, payload_of, read_envelope, read_public_key, signed_by
 from converter.records import Finding
+from converter.release import BUNDLE, ENVELOPE, PROVENANCE
 
 SIGN = "'mcconvert sign FOLDER --key KEY' signs what lies there, once you trust it"
 

@@ -18,8 +18,8 @@ import msgspec
 
 from converter.errors import UsageError
 from converter.files import write_atomically
-from converter.publishing.checksums import ENVELOPE, PROVENANCE
 from converter.records import from_json, to_json
+from converter.release import ENVELOPE, PROVENANCE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

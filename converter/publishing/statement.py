@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from converter.build import Build, How, Material, Origin
-from converter.publishing.checksums import SBOM
 from converter.records import from_json, to_json
+from converter.release import SBOM
 
 STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Literal["https://slsa.dev/provenance/v1"] = "https://slsa.dev/provenance/v1"
