@@ -2,12 +2,13 @@
 
 Results go to standard output, progress and notices to standard error. Exit codes: 0 ok, 1 bug, 2 usage or
 configuration, 3 missing dependency, 4 weights unavailable, 5 conversion failed, 6 parity failed, 7 publishing
-refused, 8 some inputs were skipped, 130 interrupted.
+refused, 8 some inputs were skipped, 130 interrupted, 141 the reader of its output went.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from converter.cli_verify import verify
 from converter.completion import complete_models, complete_quants, complete_targets
 from converter.errors import (
     INTERRUPTED_EXIT_CODE,
+    READER_GONE_EXIT_CODE,
     ConversionError,
     McconvertError,
     MissingDependencyError,
@@ -264,26 +266,40 @@ def main() -> NoReturn:
     """Entry point: every refusal becomes one message and its exit code; a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        code = READER_GONE_EXIT_CODE
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
         if is_to_be_watched(sys.argv[1:]):
-            sys.exit(watch(sys.argv[1:]))
+            return watch(sys.argv[1:])
         cli.main(standalone_mode=False, prog_name="mcconvert")
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
+    except SystemExit as done:
+        if isinstance(done.__context__, BrokenPipeError):  # click says 1 of it, as of a bug
+            raise done.__context__ from None
+        return done.code if isinstance(done.code, int) else 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what had ended is kept, run again to go on", err=True)
-        sys.exit(INTERRUPTED_EXIT_CODE)
+        return INTERRUPTED_EXIT_CODE
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except McconvertError as error:
         click.echo(f"mcconvert: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
-        sys.exit(0)
+        raise
     except OSError as error:
         click.echo(f"mcconvert: {system_words(error)}", err=True)
-        sys.exit(ConversionError.exit_code)
-    sys.exit(0)
+        return ConversionError.exit_code
+    return 0
 
 
 def _request(options: dict[str, Any]) -> Request:

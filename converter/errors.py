@@ -69,6 +69,8 @@ class SkippedError(McconvertError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+READER_GONE_EXIT_CODE = 141
+"""As a shell says that SIGPIPE ended a command: `mcconvert | head -1`. Whether all rows passed was not told."""
 
 
 def system_words(error: OSError) -> str:

@@ -12,8 +12,8 @@ from converter.publishing.checking import check_provenance
 from converter.publishing.manifest import read_manifest
 from converter.publishing.signing import Keys
 
-UNSTEADY = ("latency_ms",)
-"""Fields of a manifest that are measured anew whenever a file runs, and equal in no two runs."""
+UNSTEADY = ("latency_ms", "missing")
+"""Fields of a manifest that are measured anew whenever a file runs, or are looked at by themselves."""
 APART = ("logs", ".lock", ".mcconvert")
 OF_ITS_RUN = ("provenance.json", "SHA256SUMS")
 """Documents that tell which run made the files, and when: held against the files instead of another run's."""
@@ -43,9 +43,17 @@ def check_nothing_half(folder: Path, cache: Path, whole: dict[str, str]) -> None
         assert isinstance(found := store.inspect(key, deep=True), Entry), found
 
 
-def check_all_as_ever(folder: Path, cache: Path, whole: dict[str, str]) -> None:
-    """Each file equals the undisturbed run's, the documents are true of them, and no litter is left."""
-    assert contents(folder) == whole
+def check_all_as_ever(folder: Path, cache: Path, whole: dict[str, str], lost: tuple[str, ...] = ()) -> None:
+    """Each file equals the undisturbed run's, the documents are true of them, and no litter is left.
+
+    `lost` are the rows of a converter that only this run had: the manifest must say that they are missing, and the
+    list of what is installed may name its package too.
+    """
+    found, aside = contents(folder), {"sbom.cdx.json"} if lost else set()
+    assert {name: one for name, one in found.items() if name not in aside} == {
+        name: one for name, one in whole.items() if name not in aside
+    }
+    assert tuple(one.step_id for one in read_manifest(folder).missing) == lost
     assert check_provenance(folder, read_manifest(folder), Keys()) == []
     assert not list((cache / "staging").iterdir())
 
