@@ -16,6 +16,9 @@ from converter.errors import UsageError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MEMBER_BYTES = 256 * 2**20
 """No photograph is larger; what unpacks to more is no photograph."""
+TAR_BYTES, TAR_RATIO = 2**30, 20
+"""Listing a compressed tar unpacks it. Photographs do not shrink: what unpacks to more, and to so many times its size,
+is made to keep a reader busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +58,26 @@ def open_archive(path: Path) -> Archive:
                 names = [member.filename for member in archive.infolist() if not member.is_dir()]
         else:
             with tarfile.open(path) as tar:
-                names = [member.name for member in tar if member.isreg()]
+                names = [member.name for member in _listed(path, tar) if member.isreg()]
                 _require_end(tar)
     return Archive(path=path, names=tuple(dict.fromkeys(names)))
 
 
 def _is_zip(path: Path) -> bool:
     return path.name.lower().endswith(".zip")
+
+
+def _listed(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Its members, each looked at before what it holds is unpacked to get at the next."""
+    most = max(TAR_BYTES, TAR_RATIO * path.stat().st_size)
+    for member in tar:
+        if member.offset_data + member.size > most:
+            message = (
+                f"{path}: '{member.name}' is {member.size} bytes, and the archive of {path.stat().st_size} unpacks to "
+                f"more than {most}: no archive of photographs does"
+            )
+            raise UsageError(message)
+        yield member
 
 
 def _require_end(tar: tarfile.TarFile) -> None:

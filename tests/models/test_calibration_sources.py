@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import io
 import tarfile
 import zipfile
@@ -172,6 +174,39 @@ def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatc
         archive.writestr("bomb.png", bytes(2**21))
     with pytest.raises(UsageError, match=r"'bomb\.png' unpacks to more than 1 MiB"):
         list(calibration_images(source))
+
+
+@pytest.mark.parametrize("claimed", [2**21, 2**40])
+def test_a_tar_that_unpacks_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: int
+) -> None:
+    """By what its members say of their size, before they are unpacked; photographs stay below any such ratio."""
+    monkeypatch.setattr(archives, "TAR_BYTES", 2**20)
+    entry = tarfile.TarInfo("bomb.png")
+    entry.size = claimed
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
+        stream.write(entry.tobuf() + bytes(2**21))
+
+    with pytest.raises(UsageError, match=rf"'bomb\.png' is {claimed} bytes, and the archive of \d+ unpacks to more"):
+        list(calibration_images(tmp_path / "a.tar.gz"))
+    monkeypatch.setattr(archives, "TAR_BYTES", 0)
+    assert len(list(calibration_images(write(tmp_path, "a.tar")))) == COUNT
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """A few kilobytes that every entry of a .zip points to would be unpacked over and over."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.png", encoded(shades()[0]))
+        first = archive.infolist()[0]
+        for index in range(1, 4):
+            twin = copy.copy(first)
+            twin.filename = f"{index}.png"
+            archive.filelist.append(twin)
+            archive.NameToInfo[twin.filename] = twin
+        archive._didModify = True  # type: ignore[attr-defined]
+
+    with pytest.raises(UsageError, match="cannot be read as an archive"):
+        list(calibration_images(tmp_path / "a.zip"))
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path: Path) -> None:

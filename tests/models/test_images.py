@@ -195,6 +195,30 @@ def test_a_picture_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path)
         open_image(tmp_path / "bomb.bmp")
 
 
+def test_a_frame_larger_than_its_gif_is_refused(tmp_path: Path) -> None:
+    """The first frame counts, whatever size the file says that all of it has."""
+    Image.new("P", (8, 8)).save(tmp_path / "bomb.gif")
+    content = bytearray((tmp_path / "bomb.gif").read_bytes())
+    frame = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1) if content[10] & 128 else 13)
+    content[frame + 5 : frame + 9] = (65_000).to_bytes(2, "little") + (60_000).to_bytes(2, "little")
+    (tmp_path / "bomb.gif").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"bomb\.gif: 65000 x 60000 pixels; GIF .* up to 128,000,000"):
+        open_image(tmp_path / "bomb.gif")
+
+
+def test_only_the_first_of_many_frames_is_read(tmp_path: Path) -> None:
+    """A TIFF of a thousand pages, of which the last claims more pixels than fit, opens as its first."""
+    pages = [Image.new("L", (4, 4), shade % 256) for shade in range(1000)]
+    pages[0].save(tmp_path / "many.tiff", save_all=True, append_images=pages[1:])
+    content = bytearray((tmp_path / "many.tiff").read_bytes())
+    width = content.rindex(b"\x00\x01\x04\x00\x01\x00\x00\x00\x04\x00")
+    content[width + 8 : width + 10] = (65_000).to_bytes(2, "little")
+    (tmp_path / "many.tiff").write_bytes(content)
+
+    assert np.asarray(open_image(tmp_path / "many.tiff")).shape == (4, 4, 3)
+
+
 def test_pillows_own_limit_is_left_as_it_was(tmp_path: Path) -> None:
     """It belongs to whoever uses Pillow beside us."""
     before = Image.MAX_IMAGE_PIXELS
