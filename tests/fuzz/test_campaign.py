@@ -16,7 +16,7 @@ from tests.fuzz.mutators import gadgets, spoiled
 EACH = 2
 SLOW = ("tflite", "mlpackage", "onnx", "torchscript")
 """Readers whose seeds take a conversion, or whose library takes long to load; the long campaign has them."""
-SHORT_INPUTS, SHORT_SECONDS = 800, 600.0
+SHORT_INPUTS, SHORT_SECONDS = 400, 600.0
 
 
 def _counts(name: str, work: Path) -> Tally:
