@@ -1,0 +1,183 @@
+"""The command that measures what files cost: `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.errors import UsageError
+from converter.records import TOWERS, to_json
+
+if TYPE_CHECKING:
+    from converter.benchmarked import Benchmark, Comparison
+    from converter.manifest import Manifest
+    from converter.records import Tower
+
+PREVIOUS, NONE = "previous", "none"
+DEFAULT_ROUNDS, DEFAULT_CALLS, DEFAULT_LOADS = 15, 3, 3
+
+EXAMPLES = """\b
+Examples:
+  mcconvert bench artifacts/mobileclip_s1                           every file, beside PyTorch and ONNX Runtime
+  mcconvert bench artifacts/mobileclip_s1 --tower image --only onnx --only tflite/int8
+  mcconvert bench artifacts/mobileclip_s1 --against benchmarks/20260131T120000Z-1a2b3c4d.json
+  mcconvert bench artifacts/mobileclip_s1 --history
+  mcconvert bench artifacts/mobileclip_s1 --import iphone.json      figures from a phone or a Mac
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("folder", metavar="FOLDER", type=click.Path(exists=True, path_type=Path))
+@click.option("--tower", type=click.Choice([*TOWERS, "both"]), default="both", show_default=True,
+              help="One tower only.")  # fmt: skip
+@click.option("--only", multiple=True, metavar="ROW", help="Only these files: a row such as onnx/int8, a target, or "
+              "what follows it (int8). Repeatable. PyTorch and the float32 ONNX file are measured in any case, for the "
+              "ratios.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(2, 1000), default=DEFAULT_ROUNDS, show_default=True,
+              help="How often each file has its turn; more make intervals narrower.")  # fmt: skip
+@click.option("--calls", type=click.IntRange(1, 1000), default=DEFAULT_CALLS, show_default=True,
+              help="Calls measured in a turn.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1, 256), default=None,
+              help="Threads of each runtime, kept to as many cores.  [default: 2, or the only core]")  # fmt: skip
+@click.option("--batch", "batches", metavar="N,N,...", default="1,4,16", show_default=True,
+              help="Inputs a call for throughput, where a file leaves its batch open; 1 leaves it out.")  # fmt: skip
+@click.option("--loads", type=click.IntRange(1, 50), default=DEFAULT_LOADS, show_default=True,
+              help="In how many fresh processes a file that opens quickly is opened.")  # fmt: skip
+@click.option(
+    "--against",
+    metavar="FILE|previous|none",
+    default=PREVIOUS,
+    show_default=True,
+    help="The earlier run to compare with. previous: the newest one of this machine, if there is one.",
+)
+@click.option(
+    "-w",
+    "--weights",
+    metavar="auto|hub|seeded|FILE",
+    default="",
+    help="The weights that the files were made from, where they came from a file.  [default: the manifest's]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of turns.")
+@click.option("--history", is_flag=True, help="Instead: list the runs that were kept.")
+@click.option("--import", "imported", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Instead: take in a run that a phone or a Mac wrote; its files must be the manifest's, byte for "
+                   "byte.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The run, and the comparison, as JSON on standard output.")
+def bench(folder: Path, *, tower: str, only: tuple[str, ...], against: str, weights: str, history: bool,
+          imported: Path | None, as_json: bool, **options: Any) -> None:  # fmt: skip
+    """Measure what each file in FOLDER (artifacts/MODEL) costs: time a call, inputs a second, loading, memory.
+
+    Every file runs in a process of its own, in its own runtime; all take turns, so that whatever else the machine does
+    hits all alike. Ratios to PyTorch eager and to ONNX Runtime float32 have 95 % intervals. The run is kept in
+    FOLDER/benchmarks and compared with the one before.
+    """
+    place = (folder if folder.is_dir() else folder.parent).absolute()
+    manifest = _manifest(place)
+    if history:
+        _print_history(place, as_json=as_json)
+    elif imported is not None:
+        _import(place, manifest, imported)
+    else:
+        towers = TOWERS if tower == "both" else (tower,)
+        run = _measure(place, manifest, towers, only, weights, options)  # type: ignore[arg-type]
+        _finish(place, run, against, as_json=as_json)
+
+
+def _manifest(place: Path) -> Manifest:
+    from converter.publishing.manifest import read_manifest
+
+    return read_manifest(place)
+
+
+def _measure(
+    place: Path, manifest: Manifest, towers: tuple[Tower, ...], only: tuple[str, ...], weights: str,
+    options: dict[str, Any],
+) -> Benchmark:  # fmt: skip
+    from converter.bench.benchmark import Wanted, run_benchmark
+    from converter.bench.machine import allowed_cores
+    from converter.bench.rounds import Settings
+    from converter.report.console import open_console, warn_untrained
+
+    if not manifest.model.trained:
+        warn_untrained(f"{manifest.model.id}: the weights are not trained; times hold for trained ones, answers do not")
+    settings = Settings(
+        rounds=options["rounds"], calls=options["calls"], loads=options["loads"], seed=options["seed"],
+        threads=options["threads"] or min(2, len(allowed_cores())), batches=_batches(options["batches"]),
+    )  # fmt: skip
+    console = open_console(stderr=True)
+    with console.status("measuring") as status:
+
+        def say(line: str) -> None:
+            status.update(line)
+            if not console.is_terminal and "round" not in line:
+                console.print(line, highlight=False, markup=False)
+
+        return run_benchmark(place, manifest, Wanted(towers=towers, only=only, weights=weights), settings, say)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and 0 < int(part) <= 4096 for part in parts):
+        message = f"--batch {text}: expected numbers from 1 to 4096 with commas between, such as 1,4,16"
+        raise UsageError(message)
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _finish(place: Path, run: Benchmark, against: str, *, as_json: bool) -> None:
+    from converter.bench.history import write_run
+    from converter.report.benchmark import print_benchmark, print_comparison
+    from converter.report.console import open_console
+
+    compared = _compared(place, run, against)
+    written = write_run(place, run)
+    if as_json:
+        click.echo(to_json({"run": run, "comparison": compared, "file": str(written)}).decode(), nl=False)
+    else:
+        console = open_console()
+        print_benchmark(console, run, f"{run.model}: what each file costs")
+        if compared is not None:
+            print_comparison(console, compared)
+    click.echo(f"kept as {written}", err=True)
+
+
+def _compared(place: Path, run: Benchmark, against: str) -> Comparison | None:
+    from converter.bench.comparing import compare_runs
+    from converter.bench.history import previous_run, read_history, read_run
+
+    if against == NONE:
+        return None
+    if against != PREVIOUS:
+        path = Path(against)
+        earlier = read_run(path if path.exists() or path.is_absolute() else place / path)
+        return compare_runs(earlier.benchmark, run, str(earlier.path), "this run")
+    runs, unread = read_history(place)
+    for line in unread:
+        click.echo(f"not read: {line}", err=True)
+    found = previous_run(runs, run)
+    if found is None:
+        click.echo("no earlier run of this machine to compare with", err=True)
+        return None
+    return compare_runs(found.benchmark, run, found.path.name, "this run")
+
+
+def _print_history(place: Path, *, as_json: bool) -> None:
+    from converter.bench.history import read_history
+    from converter.report.benchmark import print_history
+    from converter.report.console import open_console, print_json
+
+    runs, unread = read_history(place)
+    if as_json:
+        print_json({"runs": [{"file": str(run.path), "run": run.benchmark} for run in runs], "unread": unread})
+    elif not runs and not unread:
+        click.echo(f"no run kept in {place / 'benchmarks'}: 'mcconvert bench {place}' makes one")
+    else:
+        print_history(open_console(), [(run.path.name, run.benchmark) for run in runs], unread)
+
+
+def _import(place: Path, manifest: Manifest, imported: Path) -> None:
+    from converter.bench.history import take_in
+
+    written = take_in(place, manifest, imported)
+    click.echo(f"taken in as {written}")
