@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from converter import __version__
+from converter.cli_advise import advise
 from converter.cli_bench import bench
 from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
@@ -260,6 +261,7 @@ cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)
 cli.add_command(bench)
+cli.add_command(advise)
 
 
 def main() -> NoReturn:

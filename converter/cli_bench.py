@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from converter.errors import UsageError
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
+    from converter.bench.rounds import Settings
     from converter.benchmarked import Benchmark, Comparison
     from converter.manifest import Manifest
     from converter.records import Tower
@@ -61,12 +64,23 @@ Examples:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of turns.")
 @click.option("--history", is_flag=True, help="Instead: list the runs that were kept.")
-@click.option("--import", "imported", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--import", "imported", metavar="FILE", multiple=True,
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Instead: take in a run that a phone or a Mac wrote; its files must be the manifest's, byte for "
-                   "byte.")  # fmt: skip
+                   "byte. Repeatable.")  # fmt: skip
+@click.option(
+    "--adb",
+    "serial",
+    metavar="SERIAL|auto",
+    default=None,
+    help="Instead of this machine: the TFLite files on an Android phone. auto: the only one plugged in.",
+)
+@click.option("--benchmark-binary", "binary", metavar="FILE", type=click.Path(path_type=Path), default=None,
+              help="With --adb: the official benchmark_model for the phone.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The run, and the comparison, as JSON on standard output.")
 def bench(folder: Path, *, tower: str, only: tuple[str, ...], against: str, weights: str, history: bool,
-          imported: Path | None, as_json: bool, **options: Any) -> None:  # fmt: skip
+          imported: tuple[Path, ...], serial: str | None, binary: Path | None, as_json: bool,
+          **options: Any) -> None:  # fmt: skip
     """Measure what each file in FOLDER (artifacts/MODEL) costs: time a call, inputs a second, loading, memory.
 
     Every file runs in a process of its own, in its own runtime; all take turns, so that whatever else the machine does
@@ -77,11 +91,14 @@ def bench(folder: Path, *, tower: str, only: tuple[str, ...], against: str, weig
     manifest = _manifest(place)
     if history:
         _print_history(place, as_json=as_json)
-    elif imported is not None:
+    elif imported:
         _import(place, manifest, imported)
     else:
-        towers = TOWERS if tower == "both" else (tower,)
-        run = _measure(place, manifest, towers, only, weights, options)  # type: ignore[arg-type]
+        towers: tuple[Tower, ...] = TOWERS if tower == "both" else (tower,)  # type: ignore[assignment]
+        if serial is not None or binary is not None:
+            run = _measure_phone(place, manifest, towers, only, serial, binary, options)
+        else:
+            run = _measure(place, manifest, towers, only, weights, options)
         _finish(place, run, against, as_json=as_json)
 
 
@@ -96,16 +113,46 @@ def _measure(
     options: dict[str, Any],
 ) -> Benchmark:  # fmt: skip
     from converter.bench.benchmark import Wanted, run_benchmark
-    from converter.bench.machine import allowed_cores
-    from converter.bench.rounds import Settings
-    from converter.report.console import open_console, warn_untrained
+    from converter.report.console import warn_untrained
 
     if not manifest.model.trained:
         warn_untrained(f"{manifest.model.id}: the weights are not trained; times hold for trained ones, answers do not")
-    settings = Settings(
+    wanted = Wanted(towers=towers, only=only, weights=weights)
+    with _saying() as say:
+        return run_benchmark(place, manifest, wanted, _settings(options), say)
+
+
+def _measure_phone(
+    place: Path, manifest: Manifest, towers: tuple[Tower, ...], only: tuple[str, ...], serial: str | None,
+    binary: Path | None, options: dict[str, Any],
+) -> Benchmark:  # fmt: skip
+    from converter.bench.adb import find_phone
+    from converter.bench.phone import run_on_phone
+    from converter.bench.selecting import choose_entries
+
+    if serial is None or binary is None:
+        message = "--adb and --benchmark-binary go together: docs/benchmark-devices.md says where to get the binary"
+        raise UsageError(message)
+    entries = choose_entries(manifest, towers, only)
+    with _saying() as say:
+        return run_on_phone(place, manifest, entries, find_phone(serial), binary, _settings(options), say)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    from converter.bench.machine import allowed_cores
+    from converter.bench.rounds import Settings
+
+    return Settings(
         rounds=options["rounds"], calls=options["calls"], loads=options["loads"], seed=options["seed"],
         threads=options["threads"] or min(2, len(allowed_cores())), batches=_batches(options["batches"]),
     )  # fmt: skip
+
+
+@contextmanager
+def _saying() -> Iterator[Callable[[str], None]]:
+    """Progress on standard error: one line that changes on a terminal, a line a file elsewhere."""
+    from converter.report.console import open_console
+
     console = open_console(stderr=True)
     with console.status("measuring") as status:
 
@@ -114,7 +161,7 @@ def _measure(
             if not console.is_terminal and "round" not in line:
                 console.print(line, highlight=False, markup=False)
 
-        return run_benchmark(place, manifest, Wanted(towers=towers, only=only, weights=weights), settings, say)
+        yield say
 
 
 def _batches(text: str) -> tuple[int, ...]:
@@ -176,8 +223,8 @@ def _print_history(place: Path, *, as_json: bool) -> None:
         print_history(open_console(), [(run.path.name, run.benchmark) for run in runs], unread)
 
 
-def _import(place: Path, manifest: Manifest, imported: Path) -> None:
+def _import(place: Path, manifest: Manifest, imported: Sequence[Path]) -> None:
     from converter.bench.history import take_in
 
-    written = take_in(place, manifest, imported)
-    click.echo(f"taken in as {written}")
+    for path in imported:
+        click.echo(f"taken in as {take_in(place, manifest, path)}")

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "publishing": {"parity"},  # its judge: what is published was judged a moment ago
     "report": set(),
     "bench": {"models", "parity", "pipeline", "publishing", "report", "runtimes"},
+    "advice": {"bench"},  # its runs, and the ratio of their rounds
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)
