@@ -132,6 +132,7 @@ def _caveats(manifest: Manifest, question: Question, towers: Sequence[TowerAdvic
 
 def _measuring(folder: Path, question: Question, towers: Sequence[TowerAdvice]) -> Iterator[str]:
     """The commands that would measure what was not."""
+    towers = [tower for tower in towers if tower.winner is not None]
     if any(tower.basis is None or tower.basis.kind != "own" for tower in towers):
         yield question.platform.measure.replace("FOLDER", str(folder))
     elif any(tower.not_measured for tower in towers):

@@ -37,7 +37,7 @@ def this_machine() -> BenchMachine:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return BenchMachine(
         name=THIS_MACHINE, processor=_processor(), instructions=tuple(_instructions()), cores=len(allowed_cores()),
-        memory_bytes=int(psutil.virtual_memory().total), system=f"{platform.system()} {platform.machine()}",
+        memory_bytes=int(psutil.virtual_memory().total), system=f"{_system()} {platform.machine()}",
         python=platform.python_version(), libraries=tuple(_versions()), load_before=load, notes=tuple(_notes(load)),
     )  # fmt: skip
 
@@ -58,6 +58,11 @@ def _notes(load: float | None) -> Iterator[str]:
         )
     if not hasattr(os, "sched_setaffinity"):
         yield "this system does not keep a process to chosen cores: threads are bounded by the runtimes alone"
+
+
+def _system() -> str:
+    """As people call it, and as configs/platforms.yaml does."""
+    return {"Darwin": "macOS"}.get(platform.system(), platform.system())
 
 
 def _versions() -> Iterator[str]:

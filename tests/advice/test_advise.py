@@ -150,7 +150,7 @@ def test_nothing_that_passed_fits(files: list[ManifestEntry], tmp_path: Path) ->
     taken = use("advise", tmp_path, "--for", "server-cpu")
 
     assert refused.code == ParityError.exit_code
-    assert "left out: image/onnx/fp32, image/onnx/int8" in refused.out
+    assert "left out: image/tflite/fp32, image/tflite/int8" in refused.out
     assert "FAILED: centred_cosine_min 0.2 is below 0.9" in refused.out
     assert "torchscript files do not run on Android phones" in refused.out
     assert "no file of the image tower that PASSED fits android" in refused.err
