@@ -13,8 +13,9 @@ from converter.errors import UsageError
 from converter.records import TOWERS, to_json
 
 if TYPE_CHECKING:
+    from converter.bench.history import Run
     from converter.bench.rounds import Settings
-    from converter.benchmarked import Benchmark, Comparison
+    from converter.benchmarked import Benchmark
     from converter.manifest import Manifest
     from converter.records import Tower
 
@@ -94,12 +95,13 @@ def bench(folder: Path, *, tower: str, only: tuple[str, ...], against: str, weig
     elif imported:
         _import(place, manifest, imported)
     else:
+        named = _named_run(place, against)
         towers: tuple[Tower, ...] = TOWERS if tower == "both" else (tower,)  # type: ignore[assignment]
         if serial is not None or binary is not None:
             run = _measure_phone(place, manifest, towers, only, serial, binary, options)
         else:
             run = _measure(place, manifest, towers, only, weights, options)
-        _finish(place, run, against, as_json=as_json)
+        _finish(place, run, named or _previous_run(place, run, against), as_json=as_json)
 
 
 def _manifest(place: Path) -> Manifest:
@@ -172,12 +174,13 @@ def _batches(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _finish(place: Path, run: Benchmark, against: str, *, as_json: bool) -> None:
+def _finish(place: Path, run: Benchmark, earlier: Run | None, *, as_json: bool) -> None:
+    from converter.bench.comparing import compare_runs
     from converter.bench.history import write_run
     from converter.report.benchmark import print_benchmark, print_comparison
     from converter.report.console import open_console
 
-    compared = _compared(place, run, against)
+    compared = compare_runs(earlier.benchmark, run, earlier.path.name, "this run") if earlier else None
     written = write_run(place, run)
     if as_json:
         click.echo(to_json({"run": run, "comparison": compared, "file": str(written)}).decode(), nl=False)
@@ -189,24 +192,28 @@ def _finish(place: Path, run: Benchmark, against: str, *, as_json: bool) -> None
     click.echo(f"kept as {written}", err=True)
 
 
-def _compared(place: Path, run: Benchmark, against: str) -> Comparison | None:
-    from converter.bench.comparing import compare_runs
-    from converter.bench.history import previous_run, read_history, read_run
+def _named_run(place: Path, against: str) -> Run | None:
+    """The run that --against names; read before anything is measured, so that a wrong name costs no minutes."""
+    from converter.bench.history import read_run
 
-    if against == NONE:
+    if against in (PREVIOUS, NONE):
         return None
+    path = Path(against)
+    return read_run(path if path.exists() or path.is_absolute() else place / path)
+
+
+def _previous_run(place: Path, run: Benchmark, against: str) -> Run | None:
+    from converter.bench.history import previous_run, read_history
+
     if against != PREVIOUS:
-        path = Path(against)
-        earlier = read_run(path if path.exists() or path.is_absolute() else place / path)
-        return compare_runs(earlier.benchmark, run, str(earlier.path), "this run")
+        return None
     runs, unread = read_history(place)
     for line in unread:
         click.echo(f"not read: {line}", err=True)
     found = previous_run(runs, run)
     if found is None:
         click.echo("no earlier run of this machine to compare with", err=True)
-        return None
-    return compare_runs(found.benchmark, run, found.path.name, "this run")
+    return found
 
 
 def _print_history(place: Path, *, as_json: bool) -> None:

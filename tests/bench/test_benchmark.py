@@ -134,6 +134,7 @@ def test_a_changed_file_is_refused_before_anything_runs(two: Two, tmp_path: Path
         (["--batch", "1,none"], "numbers from 1 to 4096"),
         (["--threads", "200"], "threads that share a core"),
         (["--tower", "text"], "no file of the text tower"),
+        (["--against", "yesterday.json"], "yesterday.json: No such file"),
     ],
 )
 def test_wrong_arguments_are_refused(two: Two, arguments: list[str], words: str) -> None:
