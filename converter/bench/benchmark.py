@@ -117,7 +117,7 @@ def _measure_tower(bench: _Bench, tower: Tower, entries: Sequence[ManifestEntry]
     yardstick = onnx_yardstick(bench.manifest, tower)
     yardstick = yardstick if yardstick in runnable else None
     found: dict[str, Measured] = {}
-    size = FLOAT_BYTES * (bench.eager.spec.parameters.get(tower, 0) if bench.eager.spec else 0)
+    size = FLOAT_BYTES * sum(bench.eager.spec.parameters.values() if bench.eager.spec else ())  # it is built whole
     for group in grouped(runnable, yardstick, size, allowed_bytes()) if runnable else ():
         for step_id, row in _measure_group(bench, tower, group, yardstick).items():
             found.setdefault(step_id, row)

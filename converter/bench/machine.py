@@ -54,7 +54,7 @@ def _notes(load: float | None) -> Iterator[str]:
     if load is not None and load > BUSY * cores:
         yield (
             f"the machine was busy before the run: load {load:.1f} on {cores} cores. Turns are interleaved, so ratios "
-            "hold; milliseconds, p95 and loading are those of a busy machine"
+            "hold; milliseconds, p95, throughput and loading are those of a busy machine"
         )
     if not hasattr(os, "sched_setaffinity"):
         yield "this system does not keep a process to chosen cores: threads are bounded by the runtimes alone"

@@ -13,10 +13,12 @@ _FORGET_PEAK = "5"
 """Linux resets the peak of resident memory when this is written (proc_pid_clear_refs(5), since Linux 4.0)."""
 SHARE = 0.5
 """Of the free memory, what all workers together may take."""
-OVERHEAD_BYTES = 350 * 2**20
-"""What a process with PyTorch or a runtime imported holds before it opens a file; measured 80 to 330 MiB."""
+OVERHEAD_BYTES, TORCH_OVERHEAD_BYTES = 100 * 2**20, 550 * 2**20
+"""What a process holds before it opens a file: 53 to 70 MiB with ONNX Runtime or LiteRT, 550 MiB with PyTorch, where
+pages that processes share are counted in each."""
 FILE_FACTOR = 3
-"""Times its size, what an opened file takes: bytes, unpacked or repacked weights, activations. Measured up to 2.6."""
+"""Times its size, what an opened file takes: bytes, unpacked or repacked weights, activations. Files of 20 MB took up
+to 2.3, PyTorch eager 2.9 times the weights of both towers; 2 MB files take 10 to 35 MiB in all."""
 
 
 def forget_peak() -> None:
@@ -44,9 +46,9 @@ def peak_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def expected_bytes(size_bytes: int) -> int:
-    """What a worker with a file of that size will hold, on the safe side."""
-    return OVERHEAD_BYTES + FILE_FACTOR * size_bytes
+def expected_bytes(size_bytes: int, *, torch: bool = False) -> int:
+    """What a worker with a file of that size will hold, on the safe side; `torch` where PyTorch runs it."""
+    return (TORCH_OVERHEAD_BYTES if torch else OVERHEAD_BYTES) + FILE_FACTOR * size_bytes
 
 
 def allowed_bytes() -> int:

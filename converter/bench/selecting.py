@@ -19,6 +19,8 @@ from converter.records import Artifact, Tower
 
 NEEDS_A_MAC = "needs a Mac: docs/benchmark-devices.md"
 EAGER = "pytorch/eager"
+BY_TORCH = ("torchscript", "torchscript_lite")
+"""Formats that PyTorch itself runs."""
 
 
 def choose_entries(manifest: Manifest, towers: Sequence[Tower], only: Sequence[str]) -> list[ManifestEntry]:
@@ -90,13 +92,13 @@ def grouped(
     entries: Sequence[ManifestEntry], yardstick: ManifestEntry | None, eager_bytes: int, allowed: int
 ) -> Iterator[list[ManifestEntry]]:
     """Files that are open at the same time, so that all together stay below `allowed` bytes, yardsticks included."""
-    fixed = expected_bytes(eager_bytes) + (expected_bytes(yardstick.size_bytes) if yardstick else 0)
+    fixed = expected_bytes(eager_bytes, torch=True) + (expected_bytes(yardstick.size_bytes) if yardstick else 0)
     group: list[ManifestEntry] = []
     held = fixed
     for entry in entries:
         if entry is yardstick:
             continue
-        more = expected_bytes(entry.size_bytes)
+        more = expected_bytes(entry.size_bytes, torch=entry.format in BY_TORCH)
         if group and held + more > allowed:
             yield _with(yardstick, group)
             group, held = [], fixed

@@ -19,9 +19,8 @@ WIDE = 150
 def print_benchmark(console: Console, run: Benchmark, title: str) -> None:
     """A row a file, then what was not measured and why, then what the figures hold for."""
     console.print(_table(run, title, wide=console.width >= WIDE))
-    for row in run.rows:
-        if row.why_not:
-            _say(console, f"not measured: {row.step_id}: {row.why_not}", "yellow")
+    for why, steps in _reasons(run).items():
+        _say(console, f"not measured: {', '.join(steps)}: {why}", "yellow")
     for executed_by in dict.fromkeys(row.executed_by for row in run.rows if row.executed_by):
         _say(console, f"run by {executed_by}", "dim")
     _say(console, machine_words(run.machine, run.threads), "dim")
@@ -108,6 +107,15 @@ def _table(run: Benchmark, title: str, *, wide: bool) -> Table:
         cells = _cells(row, wide=wide)
         table.add_row(*(cells if wide else cells[:-1]), style="" if row.latency_ms else "dim")
     return table
+
+
+def _reasons(run: Benchmark) -> dict[str, list[str]]:
+    """The rows without figures, by what they have to say."""
+    reasons: dict[str, list[str]] = {}
+    for row in run.rows:
+        if row.why_not:
+            reasons.setdefault(row.why_not, []).append(row.step_id)
+    return reasons
 
 
 def _cells(row: Measured, *, wide: bool) -> list[str]:
