@@ -64,7 +64,8 @@ format: $(READY)  ## mend what ruff can mend
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy converter
 
-bench: $(READY)  ## INT8, export time and memory beside the bare library calls; Core ML off a Mac beside PyTorch
+bench: $(READY)  ## what each file of OUT/MODEL costs; INT8, export time and memory beside the bare library calls; Core ML off a Mac
+	@test ! -f '$(OUT)/$(MODEL)/manifest.json' || $(BIN)/mcconvert bench '$(OUT)/$(MODEL)'
 	$(BIN)/python -m converter.bench.int8
 	$(BIN)/python -m converter.bench.coreml --folder '$(OUT)/mobileclip_s1'
 	$(BIN)/python -m converter.bench.export $(ARGS)

@@ -7,12 +7,16 @@ Beside `converter.records`, whose rules hold here too. Measuring is left to `ben
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from converter.records import Interval, Precision, Tower
 
 BENCHMARKS = "benchmarks"
 """The folder beside the manifest that holds the history, a file a run."""
 SCHEMA_VERSION = 1
+PYTORCH = "pytorch"
+"""The target of the row that is the unmodified model, run by PyTorch eager."""
+Verdict = Literal["faster", "slower", "no difference within noise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,8 @@ class Measured:
 
     `load_ms` is from opening the file to being ready, the median of several processes; `peak_rss_bytes` the most
     resident memory of the process beyond what it held before the file was opened. `why_not` says why nothing was
-    measured; the figures are None then.
+    measured; the figures are None then. `rounds_ms` is the median of each round's calls, in order: round r of one row
+    and round r of another were measured next to each other, and ratios are taken from such pairs.
     """
 
     step_id: str
@@ -81,11 +86,15 @@ class Measured:
     vs_pytorch: Ratio | None = None
     vs_onnxruntime: Ratio | None = None
     why_not: str = ""
+    rounds_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One run. `created` is the time in UTC, as 2026-01-31T12:00:00Z; `rounds` how often every file had its turn."""
+    """One run. `created` is the time in UTC, as 2026-01-31T12:00:00Z; `rounds` how often every file had its turn.
+
+    `method` says how times and intervals were taken.
+    """
 
     schema_version: int
     model: str
@@ -98,3 +107,37 @@ class Benchmark:
     calls: int
     warmup: int
     rows: tuple[Measured, ...]
+    method: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One file in two runs on one machine, new over old.
+
+    `ratio` has that taken out by which all files together differ (`Comparison.together`), `raw` has not. `same_file`
+    says whether both runs measured the same bytes.
+    """
+
+    step_id: str
+    old_ms: float
+    new_ms: float
+    ratio: Ratio
+    raw: Ratio
+    verdict: Verdict
+    same_file: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A run beside an earlier one. `together` is the median over files of new over old; None with fewer than three.
+
+    `differences` names what else is not the same: library versions, the model's weights.
+    """
+
+    old: str
+    new: str
+    together: Ratio | None
+    changes: tuple[Change, ...]
+    only_old: tuple[str, ...]
+    only_new: tuple[str, ...]
+    differences: tuple[str, ...]

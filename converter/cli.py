@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from converter import __version__
+from converter.cli_advise import advise
+from converter.cli_bench import bench
 from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
@@ -260,6 +262,8 @@ cli.add_command(sign)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)
+cli.add_command(bench)
+cli.add_command(advise)
 
 
 def main() -> NoReturn:

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "pipeline": {"models", "rewrites", "stages", "runtimes", "quantization", "parity"},
     "publishing": {"parity"},  # its judge: what is published was judged a moment ago
     "report": set(),
-    "bench": {"models", "parity", "publishing", "report", "runtimes"},
+    "bench": {"models", "parity", "pipeline", "publishing", "report", "runtimes"},
+    "advice": {"bench"},  # its runs, and the ratio of their rounds
     "inference": {"models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)

@@ -1,4 +1,4 @@
-"""Benchmarks, `make bench`: each prints both sides of a ratio from one run.
+"""Benchmarks: of the files that an export left (`mcconvert bench`), and of mcconvert itself (`make bench`).
 
-They measure rooms and are used by none.
+They measure rooms; `advice` reads what they kept, and no other room uses them.
 """

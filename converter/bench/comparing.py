@@ -1,0 +1,102 @@
+"""Two runs of one benchmark on one machine: which files became slower or faster, beyond noise.
+
+1. Each file: the median of its rounds now over the median of its rounds then.
+2. With three files or more in both runs, what all of them share (the median over files) is the machine's, or a
+   library's: it is a figure of its own, `together`, and is taken out of each file's ratio. A change of one file hardly
+   moves it.
+3. Intervals: rounds of both runs are drawn anew, the same rounds for all files of a run, and 1 and 2 repeated.
+4. A file counts as slower or faster when its whole interval lies beyond `MARGIN`. Rounds of one run cannot tell how
+   much a run as a whole differs from the next (memory laid out otherwise, another clock frequency); that was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from converter.bench.ratios import SEED, Figures, draw, interval
+from converter.benchmarked import Benchmark, Change, Comparison, Measured, Ratio, Verdict
+
+MARGIN = 0.05
+"""Rule 4. docs/benchmark.md has the measurement behind it."""
+SHARED = 3
+"""Rule 2: with fewer files, one that changed would be half of what they share."""
+
+
+def compare_runs(old: Benchmark, new: Benchmark, old_name: str, new_name: str) -> Comparison:
+    """Every file that both measured, by step."""
+    before, after = _timed(old), _timed(new)
+    shared = [step for step in after if step in before]
+    changes, together = _changes(before, after, shared) if shared else ((), None)
+    return Comparison(
+        old=old_name, new=new_name, together=together, changes=changes,
+        only_old=tuple(step for step in before if step not in after),
+        only_new=tuple(step for step in after if step not in before), differences=_differences(old, new),
+    )  # fmt: skip
+
+
+def _timed(run: Benchmark) -> dict[str, Measured]:
+    return {row.step_id: row for row in run.rows if row.rounds_ms and row.latency_ms is not None}
+
+
+def _changes(
+    before: Mapping[str, Measured], after: Mapping[str, Measured], shared: Sequence[str]
+) -> tuple[tuple[Change, ...], Ratio | None]:
+    generator = np.random.default_rng(SEED)
+    olds, old_draws = _medians([before[step] for step in shared], generator)
+    news, new_draws = _medians([after[step] for step in shared], generator)
+    raw, raw_draws = np.log(news / olds), np.log(new_draws / old_draws)
+    common, common_draws = np.median(raw), np.median(raw_draws, axis=1)
+    counts = len(shared) >= SHARED
+    own, own_draws = (raw - common, raw_draws - common_draws[:, None]) if counts else (raw, raw_draws)
+    changes = []
+    for index, step in enumerate(shared):
+        found = _ratio(own[index], own_draws[:, index])
+        changes.append(
+            Change(
+                step_id=step, old_ms=float(olds[index]), new_ms=float(news[index]), ratio=found,
+                raw=_ratio(raw[index], raw_draws[:, index]), verdict=verdict(found),
+                same_file=before[step].sha256 == after[step].sha256,
+            )
+        )  # fmt: skip
+    return tuple(changes), _ratio(common, common_draws) if counts else None
+
+
+def verdict(found: Ratio) -> Verdict:
+    """Rule 4."""
+    low, high = found.interval
+    if low > 1 + MARGIN:
+        return "slower"
+    return "faster" if high < 1 / (1 + MARGIN) else "no difference within noise"
+
+
+def _medians(rows: Sequence[Measured], generator: np.random.Generator) -> tuple[Figures, Figures]:
+    """(files,) medians of the rounds, and (draws, files) those of rounds drawn anew; rule 3."""
+    rounds = min(len(row.rounds_ms) for row in rows)
+    figures = np.array([row.rounds_ms[:rounds] for row in rows])
+    drawn = figures[:, draw(rounds, generator)]
+    return np.median(figures, axis=1), np.median(drawn, axis=2).T
+
+
+def _ratio(value: float, draws: Figures) -> Ratio:
+    return Ratio(value=float(np.exp(value)), interval=interval(np.exp(draws)))
+
+
+def _differences(old: Benchmark, new: Benchmark) -> tuple[str, ...]:
+    before, after = (dict(_split(one) for one in run.machine.libraries) for run in (old, new))
+    changed = [
+        f"{name} {before[name]} -> {after[name]}" for name in after if before.get(name, after[name]) != after[name]
+    ]
+    facts = {
+        "weights": (old.weights_sha256[:12], new.weights_sha256[:12]),
+        "threads": (str(old.threads), str(new.threads)),
+        "made by": (old.created_by, new.created_by),
+        "Python": (old.machine.python, new.machine.python),
+    }
+    return (*changed, *(f"{name} {one} -> {other}" for name, (one, other) in facts.items() if one != other))
+
+
+def _split(library: str) -> tuple[str, str]:
+    name, _, version = library.partition(" ")
+    return name, version
