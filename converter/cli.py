@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from converter import __version__
+from converter.cli_bundle import bundle
 from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
@@ -52,6 +53,7 @@ Examples:
   mcconvert publish s3://bucket/models --dry-run         what would be published, and may it be?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
+  mcconvert bundle artifacts/mobileclip_s1 --for web     files, tokenizer and a working sample
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
 """
 
@@ -258,6 +260,7 @@ cli.add_command(sign)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)
+cli.add_command(bundle)
 
 
 def main() -> NoReturn:
