@@ -10,6 +10,7 @@ import pytest
 from converter.bundled import PLATFORMS, Platform
 from converter.bundling.readme import checked
 from converter.bundling.writing import sample_files
+from tests.bundling.kotlin import VERSION
 from tests.bundling.record import CHECKS, sources
 from tests.bundling.texts import captions
 
@@ -37,4 +38,6 @@ def test_numbers_of_the_words_are_those_of_the_tests() -> None:
     package = sample_files("web")["package.json"].read_text()
 
     assert f"on {len(captions())} texts" in said
+    assert f"on {len(captions())} texts" in " ".join(CHECKS["android"].said)
+    assert f"Kotlin {VERSION} " in " ".join(CHECKS["android"].said)
     assert re.search(r"onnxruntime-web (\S+)", said)[1] in package  # type: ignore[index]

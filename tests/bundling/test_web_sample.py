@@ -75,7 +75,9 @@ def test_texts_become_the_tokens_of_the_proven_tokenizer(
     assert found == encode(bundle / "tokenizer.json", texts)
 
 
-@pytest.mark.parametrize(("resize", "interpolation"), [("shortest", "bilinear"), ("longest", "bicubic")])
+@pytest.mark.parametrize(
+    ("resize", "interpolation"), [("shortest", "bilinear"), ("longest", "bicubic"), ("shortest", "nearest")]
+)
 @pytest.mark.parametrize("sides", SIDES)
 def test_pictures_become_the_very_pixels(
     opened: tuple[Any, dict[str, Any], list[str]], resize: Any, interpolation: Any, sides: tuple[int, int]

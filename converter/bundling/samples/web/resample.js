@@ -85,12 +85,23 @@ function down({ width, data, height: before }, height, filter) {
 }
 
 function nearest({ width: before, height: rows, data }, width, height) {
-  const made = new Uint8ClampedArray(width * height * 3);
+  const made = new Uint8ClampedArray(width * height * 3), across = places(before, width), down = places(rows, height);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const from = (Math.trunc((y + 0.5) * (rows / height)) * before + Math.trunc((x + 0.5) * (before / width))) * 3;
+      const from = (down[y] * before + across[x]) * 3;
       made.set(data.subarray(from, from + 3), (y * width + x) * 3);
     }
   }
   return { width, height, data: made };
+}
+
+/** Step by step, as Pillow walks: a multiplication would round otherwise. */
+function places(before, after) {
+  const step = before / after;
+  let at = step * 0.5;
+  return Array.from({ length: after }, () => {
+    const place = Math.trunc(at);
+    at += step;
+    return place;
+  });
 }
