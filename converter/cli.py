@@ -20,6 +20,7 @@ import click
 from converter import __version__
 from converter.cli_advise import advise
 from converter.cli_bench import bench
+from converter.cli_bundle import bundle
 from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
@@ -56,6 +57,7 @@ Examples:
   mcconvert publish s3://bucket/models --dry-run         what would be published, and may it be?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
+  mcconvert bundle artifacts/mobileclip_s1 --for web     files, tokenizer and a working sample
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
 """
 
@@ -264,6 +266,7 @@ cli.add_command(quantize)
 cli.add_command(quantize_file_command)
 cli.add_command(bench)
 cli.add_command(advise)
+cli.add_command(bundle)
 
 
 def main() -> NoReturn:

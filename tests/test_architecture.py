@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "parity": {"runtimes"},
     "pipeline": {"models", "rewrites", "stages", "runtimes", "quantization", "parity"},
     "publishing": {"parity"},  # its judge: what is published was judged a moment ago
+    "bundling": {"models", "parity", "publishing", "runtimes"},
     "report": set(),
     "bench": {"models", "parity", "pipeline", "publishing", "report", "runtimes"},
     "advice": {"bench"},  # its runs, and the ratio of their rounds

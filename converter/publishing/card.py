@@ -25,8 +25,8 @@ _CHECK = (
 def card(manifest: Manifest) -> str:
     """The whole page, front matter first."""
     parts = [_front_matter(manifest), f"# {manifest.model.id}", *_verdict(manifest), *_warnings(manifest)]
-    parts += ["## Files", _table(manifest), _table_words(manifest), "## Inputs", *_inputs(manifest)]
-    parts += ["## Use", *snippets(manifest), "## Check it", _CHECK, "## Licence", *_licence(manifest.model)]
+    parts += ["## Files", table(manifest), table_words(manifest), "## Inputs", *_inputs(manifest)]
+    parts += ["## Use", *snippets(manifest), "## Check it", _CHECK, "## Licence", *licence_words(manifest.model)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,7 +88,8 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
         yield "\n".join(["> [!WARNING]", "> Published although, as its publisher waived:", *lines])
 
 
-def _table(manifest: Manifest) -> str:
+def table(manifest: Manifest) -> str:
+    """The figures of every file of the manifest."""
     head = [
         "| file | size | precision | centred cosine, min / mean | top-5 kept, 95 % interval | ms a call | run by |",
         "|---|---:|---|---:|---:|---:|---|",
@@ -114,7 +115,8 @@ def _figures(report: ParityReport | None) -> tuple[str, str, str, str]:
     return cosine, kept, latency, report.executed_by.partition(",")[0]
 
 
-def _table_words(manifest: Manifest) -> str:
+def table_words(manifest: Manifest) -> str:
+    """What the figures of the table mean."""
     machine = manifest.environment.get("machine", "unknown")
     return (
         "Cosines are taken after subtracting the mean of the reference's embeddings: what all inputs have in common "
@@ -162,7 +164,8 @@ def _image_words(model: ManifestModel) -> str:
     )
 
 
-def _licence(model: ManifestModel) -> Iterator[str]:
+def licence_words(model: ManifestModel) -> Iterator[str]:
+    """Under which licence the weights are, and so the files."""
     where = f" ({model.license_url})" if model.license_url else ""
     yield f"The weights are under: {model.license or 'unknown'}{where}. Files made from them are under the same."
 

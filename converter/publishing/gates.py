@@ -114,12 +114,12 @@ def _entries(manifest: Manifest) -> Iterator[Refusal]:
     for entry in manifest.artifacts:
         if entry.tower not in towers:
             yield Refusal(subject=entry.path, seen=f"the manifest has no {entry.tower} reference", advice=_AGAIN)
-        yield from _parity(entry)
+        yield from unproven(entry)
     if not any(entry.status == "PASSED" for entry in manifest.artifacts):
         yield Refusal(subject=MANIFEST, seen="no file PASSED, so there is nothing to publish", advice=_AGAIN)
 
 
-def _parity(entry: ManifestEntry) -> Iterator[Refusal]:
+def unproven(entry: ManifestEntry) -> Iterator[Refusal]:
     """A verdict counts when its figures, judged again, give it, and when they are of these very bytes."""
     report = entry.parity
     if (
