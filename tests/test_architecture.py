@@ -23,11 +23,12 @@ MAY_IMPORT = {
     "report": set(),
     "bench": {"models", "parity", "publishing", "report", "runtimes"},
     "inference": {"models", "runtimes", "parity", "publishing"},
+    "retrieval": {"inference", "models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)
 HEAVY = (
     "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
-    "cryptography", "sigstore", "jsonschema",
+    "cryptography", "sigstore", "jsonschema", "faiss", "starlette", "uvicorn",
 )  # fmt: skip
 
 
