@@ -25,6 +25,7 @@ from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
+from converter.cli_search import search
 from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
@@ -59,6 +60,7 @@ Examples:
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
   mcconvert bundle artifacts/mobileclip_s1 --for web     files, tokenizer and a working sample
   mcconvert classify cat.jpg --labels cat,dog --with artifacts/mobileclip_s1
+  mcconvert search --index photos/ --query "a red bicycle" --with artifacts/mobileclip_s1
 """
 
 REQUEST_OPTIONS = [
@@ -256,6 +258,7 @@ def completion(shell: str) -> None:
 
 cli.add_command(embed)
 cli.add_command(classify)
+cli.add_command(search)
 cli.add_command(verify)
 cli.add_command(publish)
 cli.add_command(diff)

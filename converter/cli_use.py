@@ -101,7 +101,7 @@ def embed(*, images: tuple[Path, ...], texts: tuple[str, ...], texts_file: str |
     with _opened(options, towers) as spaces:
         if ensemble:
             require_one_space(spaces)
-        with _counting(len(paths) + len(lines), "inputs") as advanced:
+        with counting(len(paths) + len(lines), "inputs") as advanced:
             seen = embed_images(spaces, paths, options["batch"], advanced)
             read = embed_texts(spaces, lines, options["batch"], advanced)
     both = Embedded(rows=(*seen.rows, *read.rows), skipped=seen.skipped)
@@ -155,7 +155,7 @@ def classify(*, images: tuple[Path, ...], labels: str | None, labels_file: str |
     paths = find_images(images, _say)
     with _opened(options, ["image", "text"]) as spaces:
         vectors = [label_vectors(space, names, sayings, options["batch"]) for space in spaces]
-        with _counting(len(paths), "images") as advanced:
+        with counting(len(paths), "images") as advanced:
             seen = embed_images(spaces, paths, options["batch"], advanced)
     _require_some(seen, len(paths))
     classified = best(judge(spaces, seen, names, vectors, ensemble=ensemble), top)
@@ -178,7 +178,7 @@ def _opened(options: dict[str, Any], towers: Sequence[Tower]) -> Iterator[list[S
         compute=Compute(device=options["device"], threads=threads, batch=options["batch"]),
     )  # fmt: skip
     with ExitStack() as stack:
-        spaces = open_spaces(wanted, _runtime_of, _say, stack)
+        spaces = open_spaces(wanted, runtime_of, _say, stack)
         warning = untrained(spaces)
         if warning:
             warn_untrained(warning)
@@ -186,7 +186,8 @@ def _opened(options: dict[str, Any], towers: Sequence[Tower]) -> Iterator[list[S
 
 
 @contextmanager
-def _counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
+def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A counter on standard error of so many to come."""
     from converter.inference.progress import Counter
     from converter.report.console import open_console
 
@@ -205,7 +206,8 @@ def _require_several(options: dict[str, Any], *, ensemble: bool) -> None:
         raise UsageError(message)
 
 
-def _runtime_of(fmt: str) -> Runtime:
+def runtime_of(fmt: str) -> Runtime:
+    """The runtime of a format. Raises: MissingDependencyError: what it needs is not installed."""
     from converter.pipeline.plugins import load_runtime, missing
 
     runtime = load_runtime(fmt)

@@ -25,11 +25,12 @@ MAY_IMPORT = {
     "bench": {"models", "parity", "pipeline", "publishing", "report", "runtimes"},
     "advice": {"bench"},  # its runs, and the ratio of their rounds
     "inference": {"models", "runtimes", "parity", "publishing"},
+    "retrieval": {"inference", "models", "runtimes", "parity", "publishing"},
 }
 ROOMS = set(MAY_IMPORT)
 HEAVY = (
     "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
-    "cryptography", "sigstore", "jsonschema",
+    "cryptography", "sigstore", "jsonschema", "faiss", "starlette", "uvicorn",
 )  # fmt: skip
 
 

@@ -44,7 +44,9 @@ class Compute:
 class Space:
     """One model opened for use. Vectors of two spaces can be compared only when their weights are the same.
 
-    `spec` is what the tokenizer needs to know, `executed_by` says in words what runs each tower.
+    `spec` is what the tokenizer needs to know, `executed_by` says in words what runs each tower. `image_sha256` is of
+    the image tower's file, of the weights where PyTorch runs them; `tie_margin` the difference of two scores below
+    which the file's proof does not hold their order against it.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Space:
     images: EmbedImages | None = None
     texts: EmbedTexts | None = None
     executed_by: Mapping[Tower, str]
+    image_sha256: str = ""
+    tie_margin: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ from converter.records import Tower
 MANIFEST = "manifest.json"
 FORMAT_ORDER = ("onnx", "torchscript", "tflite")
 """Which runtime a folder's files are taken for, the quickest on a CPU first; formats that are not here come last."""
+EVERY = "all"
+"""In place of a row: every one."""
 LEVELS_ABOVE = 3
 """How far above an artifact its manifest is looked for."""
 
@@ -60,6 +62,24 @@ def choose(named: str, towers: Sequence[Tower], runtime_of: RuntimeOf, say: Say)
         _warn_of_failure(entry, say)
         _require_unchanged(folder, entry)
     return Choice(folder=folder, manifest=manifest, row=row_of(first), entries=used)
+
+
+def every_row(named: str, runtime_of: RuntimeOf) -> list[str]:
+    """`FOLDER:all` as one `FOLDER:ROW` for each row whose image file PASSED and can run here; else what was named.
+
+    Raises:
+        UsageError: no row can.
+    """
+    folder, colon, select = named.rpartition(":")
+    if not colon or select != EVERY or not (Path(folder).expanduser() / MANIFEST).is_file():
+        return [named]
+    manifest = read_manifest(Path(folder).expanduser())
+    usable = [one for one in manifest.artifacts if one.tower == "image" and one.status == "PASSED"]
+    rows = dict.fromkeys(row_of(one) for one in usable if not _why_not(one, runtime_of))
+    if not rows:
+        message = f"--with {named}: no image file there PASSED its proof and can be used here"
+        raise UsageError(message)
+    return [f"{folder}:{row}" for row in rows]
 
 
 def row_of(entry: ManifestEntry) -> str:

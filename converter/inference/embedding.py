@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.errors import ParityError, UsageError
 from converter.inference import Row, Skipped, Space, Vectors, unit
@@ -38,7 +39,7 @@ def embed_images(spaces: Sequence[Space], paths: Sequence[Path], batch: int, adv
     Raises:
         ParityError: a model returned NaN or Inf.
     """
-    ways = [_way(space) for space in spaces]
+    ways = [way_of(space) for space in spaces]
     distinct = list(dict.fromkeys(ways))
     rows: list[Row] = []
     skipped: list[Skipped] = []
@@ -65,6 +66,26 @@ def embed_texts(spaces: Sequence[Space], texts: Sequence[str], batch: int, advan
         rows += _rows(names, "text", [text_vectors(space, chunk) for space in spaces])
         advanced(len(chunk))
     return Embedded(rows=tuple(rows))
+
+
+def image_vectors(space: Space, names: Sequence[str], pixels: npt.NDArray[np.uint8]) -> Vectors:
+    """(n, embed_dim) of images prepared by `way_of` the space: (n, size, size, 3) uint8 RGB.
+
+    Raises:
+        ParityError: the model returned NaN or Inf; the message names the first of `names` that did.
+    """
+    if space.images is None:
+        message = f"{space.name} was opened without its image tower"
+        raise ValueError(message)
+    return _finite(space, names, space.images(pixels))
+
+
+def way_of(space: Space) -> Preprocessing:
+    """What decides the pixels; the rest of preprocessing is arithmetic on them."""
+    plain = space.model.preprocessing
+    return replace(
+        plain, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), value_range=(0.0, 1.0), inside_graph=False, layout="NCHW"
+    )
 
 
 def text_vectors(space: Space, texts: Sequence[str]) -> Vectors:
@@ -103,19 +124,8 @@ def require_one_space(spaces: Sequence[Space]) -> None:
         raise UsageError(message)
 
 
-def _way(space: Space) -> Preprocessing:
-    """What decides the pixels; the rest of preprocessing is arithmetic on them."""
-    plain = space.model.preprocessing
-    return replace(
-        plain, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), value_range=(0.0, 1.0), inside_graph=False, layout="NCHW"
-    )
-
-
 def _image_vectors(space: Space, way: Preprocessing, distinct: Sequence[Preprocessing], read: Batch) -> Vectors:
-    if space.images is None:
-        message = f"{space.name} was opened without its image tower"
-        raise ValueError(message)
-    return _finite(space, read.names, space.images(read.pixels[distinct.index(way)]))
+    return image_vectors(space, read.names, read.pixels[distinct.index(way)])
 
 
 def _beginning(text: str, space: Space) -> str:

@@ -43,8 +43,10 @@ def open_files(choice: Choice, runtime_of: RuntimeOf, compute: Compute, stack: E
             texts = _text_tower(runner, artifact, compute.batch)
     model = choice.manifest.model
     return Space(
-        name=choice.name, model=model, spec=spec_of(model), images=images, texts=texts, executed_by=executed_by
-    )
+        name=choice.name, model=model, spec=spec_of(model), images=images, texts=texts, executed_by=executed_by,
+        image_sha256=next((entry.sha256 for entry in choice.entries if entry.tower == "image"), ""),
+        tie_margin=max(entry.tie_margin for entry in choice.entries),
+    )  # fmt: skip
 
 
 def spec_of(model: ManifestModel) -> ModelSpec:

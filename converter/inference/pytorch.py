@@ -49,6 +49,7 @@ def open_pytorch(
         executed_by=dict.fromkeys(towers, said),
         images=_images(clip, spec, device, compute.batch) if "image" in towers else None,
         texts=_texts(clip, device, compute.batch) if "text" in towers else None,
+        image_sha256=weights.sha256,
     )  # fmt: skip
 
 
