@@ -75,8 +75,9 @@ def _medians(rows: Sequence[Measured], generator: np.random.Generator) -> tuple[
     """(files,) medians of the rounds, and (draws, files) those of rounds drawn anew; rule 3."""
     rounds = min(len(row.rounds_ms) for row in rows)
     figures = np.array([row.rounds_ms[:rounds] for row in rows])
-    drawn = figures[:, draw(rounds, generator)]
-    return np.median(figures, axis=1), np.median(drawn, axis=2).T
+    drawn = draw(rounds, generator)
+    draws = np.stack([np.median(one[drawn], axis=1) for one in figures], axis=1)  # a file at a time: memory
+    return np.median(figures, axis=1), draws
 
 
 def _ratio(value: float, draws: Figures) -> Ratio:
