@@ -114,8 +114,8 @@ class Benchmark:
 class Change:
     """One file in two runs on one machine, new over old.
 
-    `ratio` has that taken out by which all files together differ (`Comparison.together`), `raw` has not. `same_file`
-    says whether both runs measured the same bytes.
+    `ratio` has that taken out by which all files of the tower differ (`Comparison.together`), `raw` has not.
+    `same_file` says whether both runs measured the same bytes.
     """
 
     step_id: str
@@ -128,15 +128,27 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Together:
+    """What the files of one tower, which were measured side by side, share in two runs: the median of new over old.
+
+    `scatter` is the factor by which a file must lie apart from it to say anything: unchanged files lie within.
+    """
+
+    tower: Tower
+    ratio: Ratio
+    scatter: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A run beside an earlier one. `together` is the median over files of new over old; None with fewer than three.
+    """A run beside an earlier one. `together` has no tower with fewer than three files in both.
 
     `differences` names what else is not the same: library versions, the model's weights.
     """
 
     old: str
     new: str
-    together: Ratio | None
+    together: tuple[Together, ...]
     changes: tuple[Change, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]

@@ -38,7 +38,8 @@ def advise(folder: Path, manifest: Manifest, runs: Sequence[Run], question: Ques
     winners = [one.winner for one in towers if one.winner]
     return Advice(
         model=manifest.model.id, trained=manifest.model.trained, platform=question.name,
-        preference=question.preference, towers=towers, together=tell_together(folder, towers),
+        preference=question.preference, towers=towers,
+        together=(*_one_runtime(folder, manifest, runs, question, towers), *tell_together(folder, towers)),
         caveats=tuple(dict.fromkeys(_caveats(manifest, question, towers))),
         measure=tuple(dict.fromkeys(_measuring(folder, question, towers))),
         runtimes={one.format: question.platform.formats[one.format].runtime for one in winners},
@@ -61,6 +62,35 @@ def _advise_tower(
         decided_by=_decided(decided, best, len(candidates) - len(changed)),
         not_measured=tuple(_not_measured(candidates, stale_steps(runs, fit), winner, question.preference)),
     )  # fmt: skip
+
+
+def _one_runtime(
+    folder: Path, manifest: Manifest, runs: Sequence[Run], question: Question, towers: Sequence[TowerAdvice]
+) -> Iterator[str]:
+    """Two formats are two runtimes in one app: what each of them would be alone, with the files that are best then."""
+    platform = question.platform
+    formats = list(dict.fromkeys(one.winner.format for one in towers if one.winner))
+    if len(formats) < 2:
+        return
+    yield f"an app needs {' and '.join(platform.formats[one].runtime for one in formats)} for these two files"
+    for one in formats:
+        alone = replace(question, platform=replace(platform, formats={one: platform.formats[one]}))
+        best = [_advise_tower(folder, manifest, runs, alone, tower.tower).winner for tower in towers]
+        if all(best):
+            files = " and ".join(f"{file.step_id} ({_words(file, question.preference)})" for file in best if file)
+            yield f"with {platform.formats[one].runtime} alone: {files}"
+
+
+def _words(candidate: Candidate, preference: Preference) -> str:
+    """The preferred figure, as a text."""
+    figure = figure_of(candidate, preference)
+    if figure is None:
+        return "not measured"
+    if preference == "ease":
+        return f"{-figure:.0f} facts"
+    if preference == "fidelity":
+        return f"worst centred cosine {candidate.centred_cosine_min:.6f}"
+    return f"{figure:.3g} ms" if preference == "speed" else f"{figure / 1e6:.1f} MB"
 
 
 def _rank_unchanged(

@@ -24,7 +24,7 @@ from converter.records import from_json, to_json
 
 MOST_BYTES = 4 * 2**20
 """The longest run has 200 kB."""
-MOST_ROWS, MOST_ROUNDS, MOST_CHARACTERS = 2000, 10_000, 500
+MOST_ROWS, MOST_ROUNDS, MOST_CHARACTERS = 2000, 1000, 500
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 

@@ -37,8 +37,12 @@ def print_comparison(console: Console, found: Comparison) -> None:
     for change in found.changes:
         table.add_row(*_change_cells(change))
     console.print(table)
-    if found.together is not None:
-        _say(console, f"all files together: {ratio_words(found.together)} of before, taken out of each ratio above")
+    for one in found.together:
+        _say(
+            console,
+            f"all files of the {one.tower} tower together: {ratio_words(one.ratio)} of before, taken out of each ratio "
+            f"above; they scatter so that less than a factor of {one.scatter:.2f} says nothing",
+        )
     for words, steps in (("measured only before", found.only_old), ("measured only now", found.only_new)):
         if steps:
             _say(console, f"{words}: {', '.join(steps)}")

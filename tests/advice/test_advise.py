@@ -178,6 +178,22 @@ def test_untrained_weights_are_said_loudly(files: list[ManifestEntry], tmp_path:
     assert "do not ship" in used.out
 
 
+def test_two_runtimes_in_one_app_are_said(files: list[ManifestEntry], tmp_path: Path) -> None:
+    """TFLite is fastest for images, ONNX for texts: what either alone would take is said; with one format, nothing."""
+    _, image8, _, onnx8 = files
+    texts = [entry(tmp_path, "text/tflite/fp32", "tflite", 1000), entry(tmp_path, "text/onnx/fp32", "onnx", 3000)]
+    write_folder(tmp_path, [*files, *texts])
+    keep(tmp_path, (image8, 10.0), (onnx8, 15.0), (texts[0], 30.0), (texts[1], 20.0), system=ANDROID)
+
+    together = _advised(tmp_path, "android", "speed")["together"]
+    size = _advised(tmp_path, "android", "size")["together"]
+
+    assert together[0] == "an app needs LiteRT and ONNX Runtime Mobile for these two files"
+    assert "with LiteRT alone: image/tflite/int8 (9.99 ms) and text/tflite/fp32 (29.9 ms)" in together[1]
+    assert "with ONNX Runtime Mobile alone: image/onnx/int8 (15 ms)" in together[2]
+    assert not any("alone" in line for line in size)
+
+
 def test_both_towers_are_looked_at_together(files: list[ManifestEntry], tmp_path: Path) -> None:
     """int8 beside float32 is said; with a matrix, what an index of PyTorch's gives the file that searches it."""
     text = entry(tmp_path, "text/tflite/fp32", "tflite", 5000, 0.999999)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,10 +75,38 @@ def test_one_changed_file_is_found(files: list[ManifestEntry], factor: float, ve
 
     verdicts = [change.verdict for change in found.changes]
     assert verdicts == [verdict if index == 2 else "no difference within noise" for index in range(5)]
-    assert found.together is not None
-    assert found.together.interval[0] < 1.8 < found.together.interval[1]
+    (together,) = found.together
+    assert together.ratio.interval[0] < 1.8 < together.ratio.interval[1]
     low, high = found.changes[2].ratio.interval
     assert low < factor < high
+
+
+def test_files_that_scatter_raise_what_it_takes(files: list[ManifestEntry]) -> None:
+    """A load that hits each file otherwise: 40 % more of one say nothing; the twin without that load is found."""
+    old = _run(files, 0)
+    scattered = _run(files, 1, factors=(0.7, 1.5, 1.4, 1.0, 0.65))
+    steady = _run(files, 1, factors=(1.0, 1.0, 1.4, 1.0, 1.0))
+
+    assert {change.verdict for change in _compared(old, scattered).changes} == {"no difference within noise"}
+    assert _compared(old, scattered).together[0].scatter > 1.3
+    assert _compared(old, steady).changes[2].verdict == "slower"
+
+
+def test_towers_are_compared_apart(files: list[ManifestEntry]) -> None:
+    """The machine was twice as slow while the text tower was measured: no file of either tower became slower."""
+    old, new = _run(files, 0), _run(files, 1)
+    texts = [
+        replace(run, rows=tuple(replace(row, tower="text", step_id=row.step_id.replace("image", "text")) for row in
+                                _run(files, seed, factors=factors).rows))
+        for run, seed, factors in ((old, 2, (1.0,) * 5), (new, 3, (2.0,) * 5))
+    ]  # fmt: skip
+    both = [replace(run, rows=run.rows + text.rows) for run, text in zip((old, new), texts, strict=True)]
+
+    found = _compared(*both)
+
+    assert {change.verdict for change in found.changes} == {"no difference within noise"}
+    assert [one.tower for one in found.together] == ["image", "text"]
+    assert found.together[1].ratio.value == pytest.approx(2.0, rel=0.1)
 
 
 def test_few_files_are_compared_as_they_are(files: list[ManifestEntry]) -> None:
@@ -85,7 +115,7 @@ def test_few_files_are_compared_as_they_are(files: list[ManifestEntry]) -> None:
 
     found = _compared(old, new)
 
-    assert found.together is None
+    assert found.together == ()
     assert [change.verdict for change in found.changes] == ["slower", "slower"]
 
 

@@ -202,6 +202,23 @@ def _lines(path: Path) -> object:
     return read_lines(str(path))
 
 
+def _benchmark(path: Path) -> object:
+    """A run of another machine, as --import, a comparison and advice take it."""
+    from converter.bench.comparing import compare_runs
+    from converter.bench.history import read_run
+    from converter.report.benchmark import closing_line, machine_words
+
+    run = read_run(path).benchmark
+    machine_words(run.machine, run.threads)
+    return closing_line(compare_runs(run, run, "one", "other"))
+
+
+def _phone_output(path: Path) -> object:
+    from converter.bench.benchmark_model import read_output
+
+    return read_output(path.read_bytes().decode("utf-8", "replace"))
+
+
 def _onnx_message() -> Any:
     import onnx
 
@@ -267,6 +284,10 @@ READERS: tuple[Reader, ...] = (
     Reader(name="model YAML", seeds=seeds.write_configs("models"), read=_model, mutators=_TREES, share=0.4),
     Reader(name="--set", seeds=seeds.write_settings, read=_setting, share=0.4),
     Reader(name="manifest.json", seeds=seeds.write_manifest_file, read=_manifest, mutators=_JSON, share=2),
+    Reader(
+        name="benchmark of another machine", seeds=seeds.write_benchmark, read=_benchmark, mutators=_JSON, share=0.5
+    ),
+    Reader(name="benchmark_model's output", seeds=seeds.write_phone_output, read=_phone_output, share=0.3),
     Reader(name="cache entry", seeds=seeds.write_entry, read=_entry, mutators=_JSON),
     Reader(name="step's outcome", seeds=seeds.write_outcome, read=_outcome, mutators=_JSON),
     Reader(name="mlpackage", seeds=seeds.write_package, read=_package, mutators=_PACKAGE, share=0.4),

@@ -232,6 +232,40 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(made.to_str())
 
 
+def write_benchmark(folder: Path) -> None:
+    """A run with two files and one that was not measured."""
+    from converter.bench.ratios import ratio, timing
+    from converter.benchmarked import BenchMachine, Benchmark, Measured, Throughput
+    from converter.records import to_json
+
+    rounds = (1.0, 1.25, 1.5)
+    row = Measured(
+        step_id="image/onnx/fp32", path="onnx/image_fp32.onnx", sha256="0" * 64, target="onnx", tower="image",
+        precision="fp32", size_bytes=9, executed_by="x", latency_ms=timing([[one] for one in rounds]), load_ms=1.0,
+        peak_rss_bytes=9, throughput=(Throughput(batch=4, per_second=2.0),), vs_pytorch=ratio(rounds, rounds),
+        rounds_ms=rounds,
+    )  # fmt: skip
+    other = replace(row, step_id="image/tflite/fp32", vs_pytorch=None, sha256="1" * 64)
+    blank = replace(other, step_id="image/coreml/fp32", latency_ms=None, rounds_ms=(), why_not="needs a Mac")
+    machine = BenchMachine(
+        name="a phone", processor="x", instructions=("i8mm",), cores=8, memory_bytes=9, system="Android 14", python="",
+        libraries=("benchmark_model",), load_before=None, notes=("warm",),
+    )  # fmt: skip
+    run = Benchmark(
+        schema_version=1, model="m", weights_sha256="2" * 64, created="2026-01-31T12:00:00Z", created_by="x",
+        machine=machine, threads=2, rounds=3, calls=1, warmup=1, rows=(row, other, blank),
+    )  # fmt: skip
+    (folder / "run.json").write_bytes(to_json(run))
+
+
+def write_phone_output(folder: Path) -> None:
+    """What the tool prints on a phone, of a new build and of an old one."""
+    from tests.bench.phone_outputs import NEW, OLD
+
+    for name, text in (("new", NEW), ("old", OLD)):
+        (folder / f"{name}.txt").write_text(text)
+
+
 def write_manifest_file(folder: Path) -> None:
     """A manifest whose one file is there."""
     from converter.config import load_models

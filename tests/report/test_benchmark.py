@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from converter.benchmarked import Benchmark, Change, Comparison, Ratio, Throughput
+from converter.benchmarked import Benchmark, Change, Comparison, Ratio, Throughput, Together
 from converter.report.benchmark import closing_line, print_benchmark, print_comparison, print_history
 from tests.advice.made_up import around, benchmark, entry, measured
 
@@ -57,7 +57,7 @@ def test_what_changed_is_named_last() -> None:
 
     assert closing_line(found) == "1 faster: b; 1 slower: a; 1 no difference within noise"
     assert closing_line(found) in text
-    assert "all files together: 1.80 [1.70, 1.90] of before" in text
+    assert "all files of the image tower together: 1.80 [1.70, 1.90] of before" in text
     assert "not the same: torch 1 -> 2" in text
     assert "the file is another one" in text
 
@@ -78,8 +78,9 @@ def _compared() -> Comparison:
             ("a", "slower", True), ("b", "faster", False), ("c", "no difference within noise", True)
         )
     ]  # fmt: skip
+    together = Together(tower="image", ratio=Ratio(value=1.8, interval=(1.7, 1.9)), scatter=1.12)
     return Comparison(
-        old="then.json", new="now", together=Ratio(value=1.8, interval=(1.7, 1.9)), changes=tuple(changes), only_old=(),
+        old="then.json", new="now", together=(together,), changes=tuple(changes), only_old=(),
         only_new=(), differences=("torch 1 -> 2",),
     )  # fmt: skip
 
