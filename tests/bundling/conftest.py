@@ -28,7 +28,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`mcconvert --model mobileclip_nano --target onnx --quant fp32`, once for all workers. Tests must not change it."""
+    """`mcconvert --model mobileclip_nano --target onnx --quant fp32`, once for all workers; no test changes it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = base / "nano" / "mobileclip_nano"

@@ -85,6 +85,7 @@ CHECKS: Mapping[Platform, Checks] = {
             "cosines with PyTorch above 0.9999, no value further off than 1e-5, nothing on the console.",
             "Its tokens compared with the proven tokenizer's on 304 texts, its pixels with Pillow's on 12 sizes and "
             "ways of resizing: all equal.",
+            "A picture turned by its EXIF and a transparent one opened as Pillow opens them.",
             "Seen to fail with a wrong mean, another filter, another layout.",
         ),
         not_said=("Other browsers.",),
