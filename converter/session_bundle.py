@@ -7,18 +7,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.bundled import EXPECTED, PICTURE, PREPROCESSING, Bundle, BundledFile, Expected
+from converter.bundled import EXPECTED, PICTURE, PREPROCESSING, Bundle, BundledFile, Expected, Preparation
 from converter.bundling.choosing import Rows, choose, require_unchanged
 from converter.bundling.expecting import expected, picture_bytes
 from converter.bundling.preparing import preparation
 from converter.bundling.readme import readme
 from converter.bundling.writing import (
+    archive_of,
     bundled_manifest,
     fill,
     folder_name,
     plain_files,
     put_in_archive,
     put_in_place,
+    require_free,
     require_ours,
     staged,
 )
@@ -63,17 +65,18 @@ def bundle(request: BundleRequest) -> Bundle:
     folder = request.folder if request.folder.is_dir() else request.folder.parent
     name = folder_name(release_name(whole), request.rows.platform)
     out = (request.out or BUNDLES / name).absolute()
-    if not request.archive:
-        require_ours(out)
+    _require_place(out, archive=request.archive)
     with unchanged_by_runs(folder):
         entries = choose(folder, whole, request.rows)
+        facts = preparation(whole.model, entries)
         used = bundled_manifest(whole, entries, reference=True)
         for one in named(used):  # torch opens the reference: only bytes that the manifest names
             require_unchanged(folder, one.path, one.sha256)
         found = expected(folder, used, entries, _opened)
         manifest = bundled_manifest(whole, entries, reference=request.reference)
         with staged(out) as stage:
-            fill(stage, folder, manifest, request.rows.platform, _documents(manifest, entries, found, request.rows))
+            page = readme(request.rows.platform, manifest, entries, found)
+            fill(stage, folder, manifest, request.rows.platform, _documents(facts, found, page))
             result = _result(stage, out, manifest, entries, found, request)
             if request.archive:
                 put_in_archive(stage, Path(result.path), out.name)
@@ -82,12 +85,17 @@ def bundle(request: BundleRequest) -> Bundle:
     return result
 
 
-def _documents(
-    manifest: Manifest, entries: tuple[ManifestEntry, ...], found: Expected, rows: Rows
-) -> Mapping[str, bytes]:
+def _require_place(out: Path, *, archive: bool) -> None:
+    """Before anything is run: what stands there may be replaced."""
+    if archive:
+        require_free(archive_of(out))
+    else:
+        require_ours(out)
+
+
+def _documents(facts: Preparation, found: Expected, page: str) -> Mapping[str, bytes]:
     return {
-        PREPROCESSING: to_json(preparation(manifest.model, entries)), EXPECTED: to_json(found),
-        PICTURE: picture_bytes(), CARD: readme(rows.platform, manifest, entries, found).encode(),
+        PREPROCESSING: to_json(facts), EXPECTED: to_json(found), PICTURE: picture_bytes(), CARD: page.encode(),
     }  # fmt: skip
 
 
@@ -106,7 +114,7 @@ def _result(
     paths = plain_files(stage)
     return Bundle(
         platform=request.rows.platform, model=manifest.model.id, trained=manifest.model.trained,
-        path=str(out.with_name(f"{out.name}.zip") if request.archive else out), artifacts=files, files=len(paths) + 1,
+        path=str(archive_of(out) if request.archive else out), artifacts=files, files=len(paths) + 1,
         size_bytes=sum((stage / path).stat().st_size for path in paths),
     )  # fmt: skip
 

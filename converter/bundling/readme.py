@@ -46,14 +46,14 @@ WORDS: Mapping[Platform, Words] = {
     "ios": Words(
         title="iOS and macOS, Core ML",
         commands=("cd sample", "swift run check"),
-        after="That runs the test on a Mac. For an app add `sample/Sources/MobileCLIP` to it, and the files above as "
-        "resources.",
+        after="That runs the test on a Mac. For an app add `sample/Sources/MobileCLIP` to it, and the bundle's files "
+        "as resources.",
     ),
     "android": Words(
         title="Android, LiteRT",
         commands=("gradle -p sample installDebug", "adb shell am start -n mobileclip.sample/.MainActivity"),
         after="The app runs the test and shows what came out. For an app of your own take the files in "
-        "`sample/src/main/kotlin`, and the files above as assets.",
+        "`sample/src/main/kotlin`, and the bundle's files as assets.",
     ),
 }  # fmt: skip
 

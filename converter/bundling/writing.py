@@ -98,9 +98,7 @@ def put_in_archive(stage: Path, archive: Path, name: str) -> None:
     Raises:
         UsageError: something is there already.
     """
-    if archive.exists():
-        message = f"{archive} is there already, and is not replaced: remove it, or give another --out"
-        raise UsageError(message)
+    require_free(archive)
     beside = stage.with_name("bundle.zip")
     with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as packed:
         for path in [*plain_files(stage), SUMS]:
@@ -110,6 +108,22 @@ def put_in_archive(stage: Path, archive: Path, name: str) -> None:
             with (stage / path).open("rb") as source, packed.open(entry, "w") as target:
                 shutil.copyfileobj(source, target)
     place(beside, archive)
+
+
+def archive_of(out: Path) -> Path:
+    """The archive of a bundle that would be called `out` as a folder."""
+    return out.with_name(f"{out.name}.zip")
+
+
+def require_free(archive: Path) -> None:
+    """Refuse to replace an archive.
+
+    Raises:
+        UsageError: something is there.
+    """
+    if os.path.lexists(archive):
+        message = f"{archive} is there already, and is not replaced: remove it, or give another --out"
+        raise UsageError(message)
 
 
 def require_ours(out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,15 +28,24 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`mcconvert --model mobileclip_nano --target onnx --quant fp32`, once. Tests must not change it."""
-    out = tmp_path_factory.mktemp("nano") / "artifacts"
+    """`mcconvert --model mobileclip_nano --target onnx --quant fp32`, once for all workers; no test changes it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "nano" / "mobileclip_nano"
+    with (base / "nano.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "manifest.json").exists():
+            _export(folder.parent)
+    return folder
+
+
+def _export(out: Path) -> None:
     command = [
         str(Path(sys.executable).with_name("mcconvert")), "--model", "mobileclip_nano", "--target", "onnx",
         "--quant", "fp32", "--jobs", "2", "--out", str(out),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return out / "mobileclip_nano"
 
 
 @pytest.fixture(scope="session")

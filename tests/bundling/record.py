@@ -37,8 +37,9 @@ CHECKS: Mapping[Platform, Checks] = {
         said=(
             "Parsed by tree-sitter's grammar of Swift: no error in any file.",
             "Checked against a list of signatures of Core ML, Vision, Core Graphics, Core Video, ImageIO and "
-            "Foundation, written after Apple's reference: each call with its labels, each member, type and constant that "
-            "is used is in it, none newer than iOS 16 and macOS 13. Wrong labels, members and types were seen to be found.",
+            "Foundation, written after Apple's reference: each call with its labels, each member, type and constant "
+            "that is used is in it, none newer than iOS 16 and macOS 13. Wrong labels, members and types were seen "
+            "to be found.",
         ),
         not_said=(
             "It was not compiled, for that takes a Mac; the types of values were not checked.",
@@ -84,6 +85,7 @@ CHECKS: Mapping[Platform, Checks] = {
             "cosines with PyTorch above 0.9999, no value further off than 1e-5, nothing on the console.",
             "Its tokens compared with the proven tokenizer's on 304 texts, its pixels with Pillow's on 12 sizes and "
             "ways of resizing: all equal.",
+            "A picture turned by its EXIF and a transparent one opened as Pillow opens them.",
             "Seen to fail with a wrong mean, another filter, another layout.",
         ),
         not_said=("Other browsers.",),

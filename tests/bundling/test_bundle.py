@@ -157,6 +157,27 @@ def test_untrained_weights_are_called_so_loudly(folder: Path, tmp_path: Path) ->
     assert "**The weights are not trained.**" in (tmp_path / "out/README.md").read_text()
 
 
+def test_a_text_file_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Nobody could feed it; the image tower alone is handed over."""
+    rewrite(folder / "manifest.json", lambda facts: facts["model"].update(tokenizer=None))
+
+    both = made(folder, "python", tmp_path / "both")
+    image = made(folder, "python", tmp_path / "image", "--tower", "image")
+
+    assert (both.code, "names no tokenizer" in both.err) == (7, True)
+    assert image.code == 0
+
+
+def test_an_archive_is_never_replaced(nano: Path, tmp_path: Path) -> None:
+    """Something of that name is there: refused before anything is run."""
+    (tmp_path / "web.zip").write_text("mine")
+
+    done = made(nano, "web", tmp_path / "web", "--archive", "zip")
+
+    assert (done.code, "is there already" in done.err) == (2, True)
+    assert (tmp_path / "web.zip").read_text() == "mine"
+
+
 def test_one_tower_in_an_archive_without_reference(nano: Path, tmp_path: Path) -> None:
     """The smallest bundle: no text file, no tokenizer, no reference; twice the same bytes."""
     for name in ("one", "two"):

@@ -23,10 +23,9 @@ dependencies { implementation("com.google.ai.edge.litert:litert:2.3.0") }
 
 /** The files of the bundle, as assets under the paths that preprocessing.json gives them. */
 val copyBundle by tasks.registering(Sync::class) {
-    from("..") {
-        include("tflite/**", "tokenizer.json", "preprocessing.json", "expected.json", "test.png")
-    }
+    from("../tflite") { into("tflite") }
+    from("../tokenizer.json", "../preprocessing.json", "../expected.json", "../test.png")
     into(layout.buildDirectory.dir("bundle"))
 }
 
-tasks.named("preBuild") { dependsOn(copyBundle) }
+tasks.matching { it.name == "preBuild" }.configureEach { dependsOn(copyBundle) }
