@@ -21,7 +21,7 @@ from converter.cli_explain import explain
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
-from converter.cli_search import search
+from converter.cli_search import demo, search
 from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
@@ -253,6 +253,7 @@ def completion(shell: str) -> None:
 cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(search)
+cli.add_command(demo)
 cli.add_command(verify)
 cli.add_command(publish)
 cli.add_command(diff)
