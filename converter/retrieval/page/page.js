@@ -3,6 +3,7 @@
 const part = (id) => document.getElementById(id);
 let asked = 0;
 let limit = Infinity;
+let prefix = "";
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -47,7 +48,7 @@ async function ask(path, body) {
 function show(found) {
   const differ = found.contrasts.some((one) => one.missing.length > 0);
   part("verdict").className = differ ? "differ" : "same";
-  part("verdict").textContent = found.verdict;
+  part("verdict").textContent = found.verdict.replaceAll(prefix || "\n", "");
   part("results").replaceChildren(...found.answers.map((one, place) => column(found, one, place)));
   const lines = found.contrasts.map((one) => element("li", "", contrast(one)));
   const list = element("ul");
@@ -55,16 +56,21 @@ function show(found) {
   part("differences").replaceChildren(...(lines.length ? [list] : []));
 }
 
+function short(name) {
+  return name.startsWith(prefix) ? name.slice(prefix.length) : name;
+}
+
 function contrast(one) {
-  const shared = `${one.other} shares ${one.shared} of ${one.returned} photos with ${one.first}`;
+  const shared = `${short(one.other)} shares ${one.shared} of ${one.returned} photos with ${short(one.first)}`;
   const tie = one.tied ? ` (ties, within ${one.tie_margin})` : "";
-  return `${shared}${tie}; scores differ by up to ${one.score_difference.toExponential(1)}`;
+  const most = one.score_difference;
+  return `${shared}${tie}; scores ${most ? `differ by up to ${Number(most.toPrecision(2))}` : "are equal"}`;
 }
 
 function column(found, one, place) {
   const box = element("section", "format");
   const list = element("ol");
-  box.append(element("h2", "", one.space));
+  box.append(element("h2", "", short(one.space)));
   box.setAttribute("aria-label", one.space);
   list.append(...one.hits.map((hit) => photo(found, hit, place)));
   box.append(list);
@@ -106,10 +112,12 @@ function take(file) {
 }
 
 function about(facts) {
+  const models = new Set(facts.formats.map((one) => one.name.split("/")[0]));
+  if (models.size === 1) prefix = `${[...models][0]}/`;
   const names = facts.formats.length === 1 ? "one file" : `${facts.formats.length} files side by side`;
   const lost = facts.unread ? `; ${facts.unread} could not be read` : "";
   const chance = facts.untrained.length ? ". NOT TRAINED: what is found is chance" : "";
-  part("about").textContent = `${facts.photographs} photos in ${facts.folder}, the nearest ${facts.top}, with ${names}${lost}${chance}.`;
+  part("about").textContent = `${facts.photographs} photos in ${facts.folder}, the nearest ${facts.top}, with ${names}${prefix && ` of ${prefix.slice(0, -1)}`}${lost}${chance}.`;
   part("words").hidden = !facts.texts;
   limit = facts.max_upload_bytes;
 }
