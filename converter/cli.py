@@ -26,7 +26,7 @@ from converter.cli_look import clean, doctor, models, print_records, targets
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
-from converter.cli_search import search
+from converter.cli_search import demo, search
 from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
@@ -164,6 +164,7 @@ cli.add_command(clean)
 cli.add_command(embed)
 cli.add_command(classify)
 cli.add_command(search)
+cli.add_command(demo)
 cli.add_command(verify)
 cli.add_command(publish)
 cli.add_command(diff)

@@ -60,7 +60,8 @@ INDEX_OPTIONS = [
                  help="Where indexes are kept.  [default: MCCONVERT_CACHE/indexes, else the user's cache folder]"),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True,
                  help="Where PyTorch, TorchScript and ONNX compute."),
-    click.option("--threads", type=click.IntRange(1, 256), default=None, help="Threads on the CPU.  [default: cores]"),
+    click.option("--threads", type=click.IntRange(1, 256), default=None,
+                 help="Threads on the CPU.  [default: half of the cores; photographs are read meanwhile]"),
     click.option("--batch", type=click.IntRange(1, 4096), default=8, show_default=True,
                  help="Photographs a call, where the file leaves it open."),
 ]  # fmt: skip
@@ -115,6 +116,40 @@ def search(*, folder: Path, queries: tuple[str, ...], is_text: bool, exclude_que
     _end(gallery)
 
 
+@click.command(epilog=DEMO_EXAMPLES)
+@index_options
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Where on this machine the page is; 0 takes a free port.",
+)
+@click.option("--no-open", is_flag=True, help="Only print the address.")
+@click.option("--images-only", is_flag=True, help="Open no text towers: photographs only, in less memory.")  # fmt: skip
+def demo(*, folder: Path, top: int, port: int, no_open: bool, images_only: bool, **options: Any) -> None:
+    """Open a page on this machine: drop a photo or type a text, and see what each file finds, side by side.
+
+    Only this machine can open it, and nothing leaves it. Ctrl-C ends it.
+    """
+    import webbrowser
+
+    from converter.retrieval.serving import bound, make_app, serve
+
+    with (
+        bound(port) as socket,
+        opened(folder, options, ["image"] if images_only else ["image", "text"]) as gallery,
+    ):
+        taken = socket.getsockname()[1]
+        address = f"http://127.0.0.1:{taken}/"
+        app = make_app(gallery, top, taken)
+        click.echo(address)
+        if not no_open:
+            webbrowser.open(address)
+        serve(app, socket)
+    _say("the page is closed")
+
+
 @contextmanager
 def opened(folder: Path, options: dict[str, Any], towers: Sequence[Tower]) -> Iterator[Gallery]:
     """The folder's indexes, up to date, with the files that made them open to answer queries."""
@@ -143,7 +178,9 @@ def _spaces(options: dict[str, Any], towers: Sequence[Tower], stack: ExitStack) 
     from converter.inference.opening import Wanted, open_spaces
 
     compute = Compute(
-        device=options["device"], threads=options["threads"] or os.cpu_count() or 1, batch=options["batch"]
+        device=options["device"],
+        threads=options["threads"] or max(1, (os.cpu_count() or 1) // 2),
+        batch=options["batch"],
     )
     files = [one for named in options["files"] for one in every_row(named, runtime_of)]
     wanted = Wanted(
