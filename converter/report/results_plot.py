@@ -74,7 +74,7 @@ def _panel(axes: Any, manifest: Manifest, tower: Tower) -> None:
         places = [rows.index(step_row(one)[1]) + 0.16 * (index - (len(targets) - 1) / 2) for one in found]
         axes.plot(_kept(found), places, shape, color=colour, markersize=6, markeredgecolor=PAPER, label=target)
     axes.set_yticks(range(len(rows)), [f"{row}\n{_sizes(entries, row)}" for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     lowest = min(_kept([one for one in entries if step_row(one)[1] in rows]), default=0.95)
     axes.set_xlim(min(0.945, lowest - 0.01), 1.004)
     axes.set_xlabel(f"{tower} tower: top-5 kept")
