@@ -24,7 +24,7 @@ INCHES = (8.2, 3.5)
 INK, FAINT, PAPER = "#24292f", "#d8dee4", "#ffffff"
 MARKS = (("o", "#0969da"), ("s", "#1a7f37"), ("^", "#bc4c00"), ("D", "#8250df"), ("v", "#bf3989"), ("P", "#57606a"))
 """Shape and colour of each target in turn; the shapes tell them apart without the colours."""
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "mcconvert",
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT,
 }  # fmt: skip
