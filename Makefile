@@ -17,6 +17,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers test-browser bundle-checks faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme picture claims schema reference docs docs-check docs-links clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,14 +93,32 @@ reproduce: $(READY)  ## export MODEL (mobileclip_nano) in two clones and compare
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@scripts/setup.sh lock
 
-readme: $(READY)  ## write the last run's result table into README.md
-	@$(BIN)/python -m converter.report.readme '$(OUT)/$(MODEL)/manifest.json' README.md
+readme: $(READY)  ## write the last run's tables into README.md and docs/results.md, and its picture
+	@$(BIN)/python -m converter.report.readme '$(OUT)/$(MODEL)/manifest.json' README.md docs/results.md
+	@$(BIN)/python -m converter.report.results_plot '$(OUT)/$(MODEL)/manifest.json' docs/pictures/results.svg
+
+picture: $(READY)  ## draw the last run's files, kept answers against size, into docs/pictures/results.svg
+	@$(BIN)/python -m converter.report.results_plot '$(OUT)/$(MODEL)/manifest.json' docs/pictures/results.svg
 
 claims: $(READY)  ## write into docs/parity.md what the models below OUT say of the usual claims
 	@$(BIN)/python -m converter.report.claims '$(OUT)' docs/parity.md
 
 schema: $(READY)  ## write the manifest's JSON schema from the records
 	@$(BIN)/python -m converter.publishing.schema
+
+reference: $(READY)  ## write the reference pages of configuration, manifest and exit codes from the code
+	@$(BIN)/python -m converter.report.reference docs/reference
+
+docs: $(READY)  ## build the pages into build/docs; a broken link, anchor or label, or a page that no list names, is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
+	@echo "build/docs/index.html"
+
+docs-check: docs  ## the same, and: links as a code host reads them, generated pages up to date
+	@$(BIN)/python scripts/check_links.py
+	@$(BIN)/python -m converter.report.reference docs/reference --check
+
+docs-links: $(READY)  ## ask every address elsewhere whether it is there; needs a network
+	@$(BIN)/sphinx-build -q -b linkcheck docs build/docs-links
 
 clean:  ## remove what exports made; the environment stays
 	@test ! -x $(BIN)/mcconvert || $(BIN)/mcconvert clean --out '$(OUT)' --yes

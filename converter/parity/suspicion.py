@@ -25,8 +25,11 @@ integers: the layers in front of a GELU, whose ranges of W8A8 end where GELU has
 WEIGHTS_FLOOR_DB = 30.0
 """For layers of INT8 files that read integer weights and compute in float; the healthy one that loses most keeps 40 dB.
 The other layers of INT8 files keep 133 dB and are held to float16."""
+PALETTE_BITS: dict[Precision, int] = {"int6": 6, "int4": 4}
+DB_A_BIT = 20 * math.log10(2)
+"""A bit less doubles what rounding a weight takes away: files of 6 and 4 bits are held to that much less."""
 WEIGHTED = ("conv", "product", "lookup")
-DEFAULT_BOUND_DB: dict[Precision, float] = {"fp32": 47.0, "fp16": 27.0, "int8": 12.2}
+DEFAULT_BOUND_DB: dict[Precision, float] = {"fp32": 47.0, "fp16": 27.0, "int8": 12.2, "int6": 12.2, "int4": 12.2}
 """Where a row has no tolerance: what `bound_of` makes of a centred cosine of 0.99999, 0.999 and 0.97, the shipped
 tolerances of trained weights."""
 
@@ -52,11 +55,14 @@ def floor_of(precision: Precision, layer: Sketch, file: Sequence[Sketch], *, sta
     that to the kernels of layers with weights. A value that stands in the place of another (`converter.parity.wiring`)
     is held to float: what it lacks is not rounding.
     """
-    if precision != "int8":
+    if precision in ("fp32", "fp16"):
         return OWN_FLOOR_DB[precision]
     if stands_in:
         return OWN_FLOOR_DB["fp16"]
     has_weights = layer.family in WEIGHTED and bool(layer.constants)
+    if precision in PALETTE_BITS:
+        fewer = (8 - PALETTE_BITS[precision]) * DB_A_BIT
+        return WEIGHTS_FLOOR_DB - fewer if has_weights else OWN_FLOOR_DB["fp16"]
     if layer.rounded or (has_weights and not any(one.rounded for one in file)):
         return OWN_FLOOR_DB["int8"]
     return WEIGHTS_FLOOR_DB if has_weights else OWN_FLOOR_DB["fp16"]

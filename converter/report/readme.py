@@ -1,34 +1,80 @@
-"""Write the result table of a real run into README.md: `python -m converter.report.readme MANIFEST README`."""
+"""Write the results of a real run: `python -m converter.report.readme MANIFEST README RESULTS`, or `make readme`.
+
+Into README a line for each precision and a column for each target, which a newcomer takes in at a glance; into RESULTS
+(docs/results.md) a line for each file with all of its figures.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from converter.manifest import Manifest, ManifestEntry
-from converter.records import from_json
+from converter.records import TOWERS, from_json
 from converter.report.marks import replace_between_marks
 from converter.report.summary import executed_words, share_words, size_words
 
+COMMAND = "make readme"
+SHOWN_ROWS = ("fp32", "fp16", "int8_weights", "int8_dynamic", "int8")
+"""What README shows, largest files first. Others are the same weights in another wrapping, or rare: see RESULTS."""
 
-def main(manifest_path: Path, readme: Path) -> None:
-    """Replace what stands between the two marks.
+
+def main(manifest_path: Path, readme: Path, results: Path) -> None:
+    """Replace what stands between the two marks of each page.
 
     Raises:
         SystemExit: the marks are missing.
     """
-    replace_between_marks(readme, "make readme", table(from_json(manifest_path.read_bytes(), Manifest)))
+    manifest = from_json(manifest_path.read_bytes(), Manifest)
+    replace_between_marks(readme, COMMAND, overview(manifest))
+    replace_between_marks(results, COMMAND, table(manifest))
 
 
 def table(manifest: Manifest) -> Iterable[str]:
     """The lines of a Markdown table, a row a file."""
-    weights = "trained" if manifest.model.trained else f"{manifest.model.weights.kind}, not trained"
-    yield f"`{manifest.model.id}`, {weights} weights; every file against PyTorch float32."
+    yield f"{_about(manifest)}; every file against PyTorch float32."
     yield ""
     yield "| file | size | centred cosine, min / mean | SQNR, dB | top-5 kept, 95 % interval | run by | verdict |"
     yield "|---|---:|---:|---:|---:|---|---|"
     yield from (_row(entry) for entry in manifest.artifacts)
+
+
+def overview(manifest: Manifest) -> Iterator[str]:
+    """The lines of a Markdown table, a row a precision: top-5 kept of each tower, and the size of all its files."""
+    targets = list(dict.fromkeys(entry.target for entry in manifest.artifacts))
+    towers = [tower for tower in TOWERS if any(entry.tower == tower for entry in manifest.artifacts)]
+    yield f"{_about(manifest)}; top-5 kept, {' / '.join(towers)} tower, and the size of both files."
+    yield ""
+    yield f"| | {' | '.join(targets)} |"
+    yield f"|---|{'---|' * len(targets)}"
+    for row in SHOWN_ROWS:
+        found = [[one for one in manifest.artifacts if step_row(one) == (target, row)] for target in targets]
+        if any(found):
+            yield f"| `{row}` | {' | '.join(_cell(entries) for entries in found)} |"
+
+
+def step_row(entry: ManifestEntry) -> tuple[str, str]:
+    """Target and row of a file: ("tflite", "int8_dynamic")."""
+    return entry.target, entry.step_id.rpartition("/")[2]
+
+
+def weights_words(manifest: Manifest) -> str:
+    """What kind of weights: "trained", or "seeded, not trained"."""
+    return "trained" if manifest.model.trained else f"{manifest.model.weights.kind}, not trained"
+
+
+def _about(manifest: Manifest) -> str:
+    return f"`{manifest.model.id}`, {weights_words(manifest)} weights"
+
+
+def _cell(entries: list[ManifestEntry]) -> str:
+    if not entries:
+        return "-"
+    shares = [f"{one.parity.ranking.top_k:.3f}" if one.parity and one.parity.ranking else "-" for one in entries]
+    failed = sorted({one.status for one in entries} - {"PASSED"})
+    words = [" / ".join(shares), size_words(sum(one.size_bytes for one in entries)), *(f"**{one}**" for one in failed)]
+    return ", ".join(words)
 
 
 def _row(entry: ManifestEntry) -> str:
@@ -44,4 +90,4 @@ def _row(entry: ManifestEntry) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))
