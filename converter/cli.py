@@ -27,6 +27,7 @@ from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
 from converter.cli_search import demo, search
+from converter.cli_report import report
 from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify
@@ -54,6 +55,7 @@ Examples:
   mcconvert plan --set onnx.fp32.options.opset=17
   mcconvert verify artifacts/mobileclip_s1     judge the files on disk again
   mcconvert verify artifacts/mobileclip_s1 --matrix      do the files agree with each other?
+  mcconvert report artifacts/mobileclip_s1     all of it as one HTML page
   mcconvert publish s3://bucket/models --dry-run         what would be published, and may it be?
   mcconvert explain artifacts/mobileclip_s1/tflite/image_int8.tflite     where does it part from PyTorch?
   mcconvert quantize --budget "centred_cosine_mean>=0.97, as fast as possible"    which layers must stay in float?
@@ -170,6 +172,7 @@ cli.add_command(publish)
 cli.add_command(diff)
 cli.add_command(keygen)
 cli.add_command(sign)
+cli.add_command(report)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(quantize_file_command)
@@ -233,6 +236,7 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
     from converter.report.live import LiveLines
     from converter.report.summary import print_summary
     from converter.session import export, prepare
+    from converter.session_report import report_after
 
     prepared = prepare(request)
     _notice(prepared)
@@ -250,6 +254,7 @@ def _export(request: Request, *, as_json: bool, verbose: bool) -> int:
         click.echo("the signature was removed: it was over what the folder said before; sign again", err=True)
     if report.interrupted:
         raise KeyboardInterrupt
+    report_after(prepared, report, functools.partial(click.echo, err=True))
     return exit_code_of(report.results)
 
 

@@ -42,6 +42,8 @@ from converter.records import Artifact, ParityReport, from_json, to_json
 ENTRY = "entry.json"
 RANGES, SEARCH = "ranges", "search"
 """Below the root: ranges of activations, by the content that they were measured from."""
+REPORT = "report"
+"""Below the root: embeddings (.npz) and SQNR along the depth (.json) of files, by content (`pipeline.reporting`)."""
 SEEN = "seen"
 """Below the root: which files were there when an entry's bytes were last known to be its own."""
 COMMIT_ATTEMPTS = 5

@@ -19,7 +19,7 @@ from converter.benchmarked import BENCHMARKS
 from converter.errors import UsageError
 from converter.files import TAG, half_written, hash_path
 from converter.files import remove as remove_path
-from converter.pipeline.cache import ENTRY, RANGES, SEARCH, SEEN, Cache, Entry
+from converter.pipeline.cache import ENTRY, RANGES, REPORT, SEARCH, SEEN, Cache, Entry
 from converter.pipeline.workspace import holder
 from converter.records import TOWERS
 from converter.release import BESIDE, CARD, DOCUMENTS
@@ -141,10 +141,11 @@ def _cache(store: Cache) -> Iterator[Path]:
         if STAGED.fullmatch(path.name):
             yield path
     models = [path for path in (root / LAST).glob("*") if path.is_dir() and not path.is_symlink()]
-    for folder in (*models, root / RANGES, root / SEARCH, root / SEEN):
+    for folder in (*models, root / RANGES, root / REPORT, root / SEARCH, root / SEEN):
         yield from [path for path in _plain(folder) if path.suffix == ".json"]
+    yield from [path for path in _plain(root / REPORT) if path.suffix == ".npz"]
     yield from [path for path in half_written(root) if STEPS not in path.relative_to(root).parts]
-    for folder in (*models, *(root / name for name in (STEPS, STAGING, LAST, RANGES, SEARCH, SEEN))):
+    for folder in (*models, *(root / name for name in (STEPS, STAGING, LAST, RANGES, REPORT, SEARCH, SEEN))):
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             yield folder
     yield root / TAG

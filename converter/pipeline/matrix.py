@@ -84,7 +84,7 @@ def compare_folders(
                 Ran(folder=folder, label=label, entry=entry, result=result, embeddings=kept(place, entry.step_id))
                 for entry, result in zip(folder.manifest.artifacts, results, strict=True)
             ]
-        return verified, _agreement(ran, folders[0].manifest.model)
+        return verified, agreement_of(ran, folders[0].manifest.model)
 
 
 def refuse_strangers(folders: Sequence[Folder]) -> None:
@@ -135,9 +135,10 @@ def _labels(folders: Sequence[Folder]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]
 
 
-def _agreement(files: Sequence[Ran], model: ManifestModel) -> Agreement:
+def agreement_of(files: Sequence[Ran], model: ManifestModel) -> Agreement:
+    """How far all files that ran agree; those without embeddings are named with the reason."""
     ran = [one for one in files if one.embeddings.exists()]
-    found = {tower: _entrants(tower, [one for one in ran if one.entry.tower == tower]) for tower in TOWERS}
+    found = {tower: entrants_of(tower, [one for one in ran if one.entry.tower == tower]) for tower in TOWERS}
     present = {tower: one for tower, one in found.items() if one is not None}
     return Agreement(
         model=model.id, trained=model.trained, k=TOP_K,
@@ -158,7 +159,7 @@ def _left_out(file: Ran) -> LeftOut:
     return LeftOut(step_id=file.entry.step_id, folder=str(file.folder.path), why=why)
 
 
-def _entrants(tower: Tower, ran: Sequence[Ran]) -> Entrants | None:
+def entrants_of(tower: Tower, ran: Sequence[Ran]) -> Entrants | None:
     """The references first, then what ran, without the stress rows; None where nothing ran."""
     if not ran:
         return None

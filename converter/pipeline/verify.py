@@ -58,7 +58,7 @@ def verify(folder: Path, manifest: Manifest, settings: VerifySettings) -> list[S
             reference = references.get(entry.tower)
             result = _verify(folder, entry, reference, spoiled.get(entry.tower, ""), settings, stop)
         except McconvertError as error:
-            result = _result(entry, "FAILED", (str(error),), ParityError.exit_code)
+            result = result_of(entry, "FAILED", (str(error),), ParityError.exit_code)
         result = dataclasses.replace(result, seconds=time.monotonic() - begun)
         settings.finished(result)
         return result
@@ -106,12 +106,12 @@ def _verify(
     if spoiled:
         return _broken(entry, f"{spoiled}; nothing can be judged against it")
     if settings.hashes_only:
-        return _result(entry, entry.status, entry.failures, 6 if entry.failures else 0)
+        return result_of(entry, entry.status, entry.failures, 6 if entry.failures else 0)
     outcome = _run(folder, entry, reference, settings, stop)
     if outcome.vs_reference is None:
-        return _result(entry, "FAILED", ("nothing was compared",), 6)
+        return result_of(entry, "FAILED", ("nothing was compared",), 6)
     report, failures = judge(outcome.vs_reference, entry.tolerances, size_ratio=entry.size_ratio)
-    result = _result(entry, "FAILED" if failures else "PASSED", failures, 6 if failures else 0)
+    result = result_of(entry, "FAILED" if failures else "PASSED", failures, 6 if failures else 0)
     return dataclasses.replace(result, vs_reference=report)
 
 
@@ -175,10 +175,11 @@ def _step(entry: ManifestEntry) -> Step:
 
 def _broken(entry: ManifestEntry, why: str) -> StageResult:
     """A file that is not the one that was judged decides the exit code even where its row is not required."""
-    return dataclasses.replace(_result(entry, "FAILED", (why,), ParityError.exit_code), required=True)
+    return dataclasses.replace(result_of(entry, "FAILED", (why,), ParityError.exit_code), required=True)
 
 
-def _result(entry: ManifestEntry, status: Status, failures: tuple[str, ...], exit_code: int) -> StageResult:
+def result_of(entry: ManifestEntry, status: Status, failures: tuple[str, ...], exit_code: int) -> StageResult:
+    """A verdict on a file, in the form of a step's end."""
     return StageResult(
         step_id=entry.step_id, status=status, action="verify",
         reason="files on disk", required=entry.required, not_required_because=entry.not_required_because,

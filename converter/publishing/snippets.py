@@ -5,11 +5,14 @@ They are texts for a reader's app, in the language of that app; tests execute th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from converter.manifest import Manifest, ManifestEntry, ManifestModel
 from converter.records import TensorSpec, Tower
+from converter.reported import Lines
+
+Writer = Callable[[ManifestModel, Mapping[Tower, ManifestEntry]], list[str]]
 
 _PILLOW = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
 
@@ -19,17 +22,30 @@ def snippets(manifest: Manifest) -> Iterator[str]:
     by_format: dict[str, dict[Tower, ManifestEntry]] = {}
     for entry in sorted(manifest.artifacts, key=_plainness):
         by_format.setdefault(entry.format, {}).setdefault(entry.tower, entry)
-    for fmt, title, language, lines in (
+    for fmt, title, language, written in _writers():
+        towers = by_format.get(fmt)
+        if towers:
+            code = "\n".join(written(manifest.model, towers))
+            yield f"### {title}\n\n```{language}\n{code}\n```"
+
+
+def lines_of(model: ManifestModel, entry: ManifestEntry) -> Lines | None:
+    """The code that runs one file, in the language of its usual app; None for a format of another package."""
+    for fmt, title, language, written in _writers():
+        if fmt == entry.format:
+            return Lines(title=title, language=language, code="\n".join(written(model, {entry.tower: entry})))
+    return None
+
+
+def _writers() -> tuple[tuple[str, str, str, Writer], ...]:
+    """(format, title, language as Markdown names it, what writes the code); the usual one of a format first."""
+    return (
         ("onnx", "Python, ONNX Runtime", "python", _onnx),
         ("onnx", "JavaScript, ONNX Runtime Web", "js", _web),
         ("coreml", "Swift, Core ML", "swift", _swift),
         ("tflite", "Kotlin, LiteRT", "kotlin", _kotlin),
         ("torchscript", "Python, TorchScript", "python", _torch),
-    ):
-        towers = by_format.get(fmt)
-        if towers:
-            code = "\n".join(lines(manifest.model, towers))
-            yield f"### {title}\n\n```{language}\n{code}\n```"
+    )
 
 
 def _plainness(entry: ManifestEntry) -> tuple[bool, bool, bool, str]:
