@@ -16,8 +16,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers test-browser bundle-checks faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema clean
-.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme picture claims schema reference docs docs-check docs-links clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers test-browser bundle-checks faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema picture reference docs docs-check docs-links clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +59,7 @@ bundle-checks: $(READY)  ## run the checks of every sample that bundles carry, a
 
 faults: $(READY)  ## kill, fill, corrupt and misbehave on purpose: KILLS=50 SEED=0; ends in a line of counts
 	@FAULTS_KILLS='$(KILLS)' FAULTS_SEED='$(SEED)' $(BIN)/pytest -q -n 2 --dist worksteal -m faults $(ARGS) tests/faults
+
 fuzz: $(READY)  ## feed every reader of foreign files what no program writes, up to 25 minutes; INPUTS, SECONDS
 	@$(BIN)/python -m tests.fuzz --inputs '$(INPUTS)' --seconds '$(SECONDS)' $(ARGS)
 

@@ -26,8 +26,8 @@ from converter.cli_look import clean, doctor, models, print_records, targets
 from converter.cli_publish import diff, publish
 from converter.cli_quantize import quantize
 from converter.cli_quantize_file import quantize_file_command
-from converter.cli_search import demo, search
 from converter.cli_report import report
+from converter.cli_search import demo, search
 from converter.cli_sign import keygen, sign
 from converter.cli_use import classify, embed
 from converter.cli_verify import verify

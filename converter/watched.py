@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 from converter.errors import ConversionError
 
-COMMANDS = ("embed", "classify", "search", "demo", "quantize-file")
-COMMANDS = ("embed", "classify", "quantize-file", "bundle")
+COMMANDS = ("embed", "classify", "search", "demo", "quantize-file", "bundle")
 INSIDE = "MCCONVERT_WATCHED"
 """In the environment of the process that is watched."""
 
