@@ -27,7 +27,7 @@ MAY_IMPORT = {
 ROOMS = set(MAY_IMPORT)
 HEAVY = (
     "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
-    "cryptography", "sigstore", "jsonschema",
+    "cryptography", "sigstore", "jsonschema", "matplotlib", "jinja2", "faiss",
 )  # fmt: skip
 
 
