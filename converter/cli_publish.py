@@ -13,6 +13,7 @@ import click
 from converter.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
+    from converter.difference import Difference
     from converter.manifest import Manifest
     from converter.records import StageResult
     from converter.release import Transfer
@@ -79,8 +80,12 @@ def publish(
 @click.argument("new", metavar="NEW")
 @click.option("--model", metavar="NAME", default="",
               help="Which model to look for at ADDRESS@VERSION.  [default: the one of a folder beside it]")  # fmt: skip
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", default=None,
+              help="Write it as a page too, which needs nothing from elsewhere.")  # fmt: skip
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", default=None,
+              help="Write it as Markdown too, for a pull request.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-def diff(old: str, new: str, *, model: str, as_json: bool) -> None:
+def diff(old: str, new: str, *, model: str, html: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Say what changed between two versions of a model: files, parity, verdicts, bounds, recipes, tools.
 
     OLD and NEW are exported folders, manifests, or published versions: ADDRESS@v1, ADDRESS@latest. Exit code 6 when a
@@ -99,7 +104,24 @@ def diff(old: str, new: str, *, model: str, as_json: bool) -> None:
         print_json(found)
     else:
         print_diff(open_console(), found, old, new)
+    _write_pages(found, old, new, html=html, markdown=markdown)
     sys.exit(ParityError.exit_code if found.broken else 0)
+
+
+def _write_pages(found: Difference, old: str, new: str, *, html: Path | None, markdown: Path | None) -> None:
+    from converter.files import write_atomically
+
+    if html is not None:
+        from converter.report.html import render_diff
+
+        write_atomically(html, render_diff(found, old, new).encode())
+    if markdown is not None:
+        from converter.report.markdown_diff import lines
+
+        write_atomically(markdown, ("\n".join(lines(found, old, new)) + "\n").encode())
+    for path in (html, markdown):
+        if path is not None:
+            click.echo(f"wrote {path}", err=True)
 
 
 def _waivers() -> dict[str, str]:

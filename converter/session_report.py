@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,6 +55,8 @@ NEEDS = ("jinja2", "matplotlib")
 SECONDS_AFTER_EXPORT = 120.0
 THUMBNAIL = 80
 """Pixels a side of a photograph in a report."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""For many small products, which threads that wait for each other only slow down."""
 DIGEST = re.compile(rb'<meta name="mcconvert-digest" content="([0-9a-f]{64})">')
 
 
@@ -192,6 +195,7 @@ def _write_apart(prepared: Prepared, run: RunReport) -> None:
     subprocess.run(
         [sys.executable, "-m", "converter.session_report", str(prepared.workspace.folder), str(cache.root)],
         input=json.dumps(made), capture_output=True, text=True, check=True, timeout=SECONDS_AFTER_EXPORT,
+        env=os.environ | ONE_THREAD,
     )  # fmt: skip
 
 

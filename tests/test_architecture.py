@@ -31,6 +31,7 @@ ROOMS = set(MAY_IMPORT)
 HEAVY = (
     "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
     "cryptography", "sigstore", "jsonschema", "faiss", "starlette", "uvicorn",
+    "cryptography", "sigstore", "jsonschema", "matplotlib", "jinja2", "faiss",
 )  # fmt: skip
 
 

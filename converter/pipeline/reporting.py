@@ -83,12 +83,21 @@ def compare(folder: Path, manifest: Manifest, settings: ReportSettings) -> Compa
     """
     if not settings.quick:
         _run(folder, manifest, settings)
+    place = settings.cache / REPORT / f"{_compared_key(manifest, settings.cache)}.json"
+    known = _read(place, Compared)
+    if known is None:
+        known = _compared(folder, manifest, settings.cache)
+        write_atomically(place, to_json(known))
+    return known
+
+
+def _compared(folder: Path, manifest: Manifest, cache: Path) -> Compared:
     one = Folder(path=folder, manifest=manifest)
     ran = [
         Ran(folder=one, label=folder.name, entry=entry, embeddings=place,
             result=dataclasses.replace(_as_judged(entry), vs_reference=entry.parity))
         for entry in manifest.artifacts
-        if (place := _embeddings(settings.cache, manifest, entry)) is not None and place.is_file()
+        if (place := _embeddings(cache, manifest, entry)) is not None and place.is_file()
     ]  # fmt: skip
     present = {file.entry.step_id for file in ran}
     return Compared(
@@ -105,7 +114,7 @@ def measure_depths(folder: Path, manifest: Manifest, settings: ReportSettings) -
 
     def look(entry: ManifestEntry) -> None:
         place = _depth(settings.cache, manifest, entry, settings.samples)
-        known = _read(place)
+        known = _read(place, Depth)
         if known is None and not settings.quick and place is not None:
             settings.said(f"looking into {entry.step_id}")
             try:
@@ -182,9 +191,9 @@ def _depth_of(found: Explanation) -> Depth:
     )  # fmt: skip
 
 
-def _read(place: Path | None) -> Depth | None:
+def _read[T](place: Path | None, kind: type[T]) -> T | None:
     try:
-        return from_json(place.read_bytes(), Depth) if place else None
+        return from_json(place.read_bytes(), kind) if place else None
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -193,6 +202,19 @@ def _embeddings(cache: Path, manifest: Manifest, entry: ManifestEntry) -> Path |
     """Where embeddings are kept; None for a file whose tower has no reference."""
     key = _key("embeddings", manifest, entry)
     return cache / REPORT / f"{key}.npz" if key else None
+
+
+def _compared_key(manifest: Manifest, cache: Path) -> str:
+    """Named after everything that is compared, with the verdicts that are told beside it."""
+    facts = {"what": "compared", "source": _source(), "version": __version__, "model": manifest.model.id}
+    for entry in manifest.artifacts:
+        place = _embeddings(cache, manifest, entry)
+        facts[entry.step_id] = f"{entry.status} {entry.tie_margin}" + (
+            f" {place.name}" if place is not None and place.is_file() else ""
+        )
+    for one in manifest.references:
+        facts[f"{one.tower} reference"] = f"{one.embeddings.sha256} {one.samples.sha256}"
+    return key_of(facts)
 
 
 def _depth(cache: Path, manifest: Manifest, entry: ManifestEntry, samples: int) -> Path | None:

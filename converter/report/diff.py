@@ -34,6 +34,13 @@ def closing_line(found: Difference) -> str:
     return f"{words}; " + (f"{broken} worse than promised" if broken else "nothing is worse than was promised")
 
 
+def sizes(file: FileChange) -> str:
+    """What it takes, or what it took and takes."""
+    if file.old_bytes is None or file.new_bytes is None or file.old_bytes == file.new_bytes:
+        return size_words(file.new_bytes or file.old_bytes or 0)
+    return f"{size_words(file.old_bytes)} -> {size_words(file.new_bytes)}"
+
+
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -44,14 +51,8 @@ def _table(found: Difference, title: str) -> Table:
         table.add_column(name, overflow="fold")
     for file in found.files:
         figures = Text("\n").join(_figure(one) for one in file.figures)
-        table.add_row(file.step_id, Text(file.kind, style=_KINDS[file.kind]), _sizes(file), figures)
+        table.add_row(file.step_id, Text(file.kind, style=_KINDS[file.kind]), sizes(file), figures)
     return table
-
-
-def _sizes(file: FileChange) -> str:
-    if file.old_bytes is None or file.new_bytes is None or file.old_bytes == file.new_bytes:
-        return size_words(file.new_bytes or file.old_bytes or 0)
-    return f"{size_words(file.old_bytes)} -> {size_words(file.new_bytes)}"
 
 
 def _figure(one: Figure) -> Text:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from converter.difference import Difference
 from converter.errors import MissingDependencyError
 from converter.report import html_parts, html_words
+from converter.report.diff import closing_line
 from converter.reported import Reported
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -31,6 +33,15 @@ def render(reported: Reported) -> str:
         "headline": html_words.headline(reported), "not_passed": html_words.not_passed(reported),
         "all_passed": html_words.all_passed(reported), "cautions": html_words.cautions(reported.files),
     })  # fmt: skip
+
+
+def render_diff(found: Difference, old: str, new: str) -> str:
+    """The page of `mcconvert diff`, between what its user called `old` and `new`.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    return render_template("diff.html", {"found": found, "old": old, "new": new, "closing": closing_line(found)})
 
 
 def render_template(name: str, facts: Mapping[str, Any]) -> str:

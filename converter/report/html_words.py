@@ -7,6 +7,7 @@ from typing import Any
 
 from converter.records import Interval, Recipe, TensorSpec
 from converter.report.answers import percent
+from converter.report.diff import sizes
 from converter.reported import Reported, ReportedFile
 
 MARKS: Mapping[str, str] = {"PASSED": "✓", "FAILED": "✗", "ERROR": "✗", "BLOCKED": "…", "CHANGED": "!"}
@@ -109,7 +110,7 @@ def filters() -> dict[str, Any]:
     """By the names that templates use."""
     return {
         "size": size, "ms": milliseconds, "cosine": cosine, "db": decibels, "share": share, "tensor": tensor,
-        "recipe": recipe, "row_name": row_name, "anchor": anchor, "percent": percent,
+        "recipe": recipe, "row_name": row_name, "sizes": sizes, "anchor": anchor, "percent": percent,
     }  # fmt: skip
 
 
