@@ -94,6 +94,7 @@ def bound(port: int) -> Iterator[socket.socket]:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind((ADDRESS, port))
+            taken.listen()  # who asks before the models are open waits
         except OSError as error:
             message = (
                 f"port {port} cannot be had ({error.strerror}); give --port another one, or 0 for any that is free"
