@@ -29,37 +29,51 @@ class SizeBound:
     """A file must be at most `at_most` times the size of the same tower's `relative_to` row."""
 
     relative_to: str
+    """The row whose file it is held against, as `<target>/<row>`."""
     at_most: float
+    """Share of that file's size, 1 for the same."""
     why: str
+    """What was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToleranceSet:
-    """Bounds for trained weights and, where these are harsher, for seeded ones.
-
-    `tie_margin` is the difference of two reference scores below which their order is not held against a candidate.
-    """
+    """Bounds for trained weights and, where these are harsher, for seeded ones."""
 
     trained: tuple[Tolerance, ...]
+    """Bounds for trained weights."""
     seeded: tuple[Tolerance, ...] | None = None
+    """Bounds for seeded weights; those for trained ones where it is left out."""
     tie_margin: float = 0.0
+    """Difference of two reference scores below which their order is not held against a file."""
     tie_why: str = ""
+    """What was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowConfig:
-    """One kind of file of a target. `parent` is "pytorch" or another row as `<target>/<row>`."""
+    """One kind of file of a target."""
 
     stage: str
+    """The module of `converter/stages/` that makes it, or a stage from another package."""
     precision: Precision
+    """What the file's numbers are called in names and tables."""
     parent: str
+    """What it is made from: `pytorch`, or another row as `<target>/<row>`."""
     file: str
+    """The file's name; `{tower}` stands for the tower."""
     tolerances: str
+    """Which of the target's tolerance sets it is judged by."""
     summary: str = ""
+    """What `mcconvert targets` says of it."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The stage's options, below."""
     recipe: str | None = None
+    """How numbers are stored: the name of a recipe, or the YAML file of one."""
     size: SizeBound | None = None
+    """How large the file may be."""
     towers: tuple[Tower, ...] = TOWERS
+    """The towers that it is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +81,15 @@ class TargetConfig:
     """One target: its rows and their tolerances."""
 
     title: str
+    """The format's name."""
     summary: str
+    """Who takes it, and what its inputs are."""
     extra: str
+    """The extra that installs its libraries, as in `mcconvert[onnx]`."""
     tolerances: Mapping[str, ToleranceSet]
+    """Named sets of bounds; rows point at them."""
     rows: Mapping[str, RowConfig]
+    """The files that it offers, by name: what `--quant` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +97,9 @@ class RowChoice:
     """How a pipeline takes a row. A row that is not required is shown and marked, and decides no exit code."""
 
     required: bool = True
+    """Whether its failure is the run's."""
     reason: str = ""
+    """Why it is not required."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +107,9 @@ class LimitsConfig:
     """Limits of one step's process."""
 
     minutes: float = 30.0
+    """Wall time before it is stopped."""
     memory_gib: float = 12.0
+    """Resident memory of the process and its children, in GiB, before it is stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +117,25 @@ class Config:
     """The whole configuration of a run."""
 
     targets: Mapping[str, TargetConfig]
+    """Targets of `configs/targets/`, a file each; a pipeline may change them or add more."""
     recipes: Mapping[str, Recipe]
+    """Recipes of `configs/recipes/`, a file each; a pipeline may change them or add more."""
     rows: Mapping[str, RowChoice]
+    """The rows that are made when nothing is asked for, as `<target>/<row>`."""
     model: str = "mobileclip_s1"
+    """What `--model` is, if it is not given."""
     weights: str = "auto"
+    """What `--weights` is, if it is not given."""
     towers: tuple[Tower, ...] = TOWERS
+    """The towers that are made if `--tower` is not given."""
     input: InputKind = "tensor"
+    """What image files take: floats, or uint8 pixels (`--input`)."""
     threads: int = 2
+    """Threads of each step and of each file that is run."""
     jobs: int = 1
+    """Steps side by side (`--jobs`)."""
     limits: LimitsConfig = LimitsConfig()
+    """What one step may use."""
 
     def step_limits(self) -> Limits:
         """The limits in the pipeline's units."""

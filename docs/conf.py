@@ -18,6 +18,7 @@ extensions = ["myst_parser", "sphinx_click", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["ci"]
 nitpicky = True
+smartquotes = False
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -60,5 +61,5 @@ def _matches(app: Sphinx, pattern: str) -> bool:
 def _escape_help(app: Sphinx, context: object, lines: list[str]) -> None:
     """Help is plain text: `mixed_` and `trunk.*` are no markup of reStructuredText."""
     for index, line in enumerate(lines):
-        if not line.lstrip().startswith(".."):
+        if not line.lstrip().startswith(("..", ":")):  # directives and their fields are markup
             lines[index] = re.sub(r"(?<!\\)(\*|`|(?<=\w)_(?!\w))", r"\\\1", line)

@@ -37,6 +37,8 @@ def test_the_site_is_built_without_a_warning(site: Path) -> None:
     commands = (site / "reference/cli.html").read_text()
 
     assert all((site / page).exists() for page in PAGES)
+    assert "``" not in commands
+    assert "mixed_ and" in commands
     assert all(f'id="mcconvert-{name}"' in commands for name in ("verify", "explain", "publish", "quantize"))
 
 

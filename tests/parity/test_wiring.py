@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 
 from converter.parity.alignment import Pair
 from converter.parity.sketches import Sketch
-from converter.parity.suspicion import floor_of
+from converter.parity.suspicion import bound_of, floor_of
 from converter.parity.wiring import StandIn, apart, heals, rewired, stand_ins
 
 
@@ -79,3 +82,14 @@ def test_a_stand_in_is_not_forgiven_as_rounding() -> None:
 
     assert floor_of("int8", rounded, [rounded], stands_in=True) == 45.0
     assert floor_of("fp32", rounded, [rounded], stands_in=True) == 105.0
+
+
+def test_a_palette_is_held_to_its_bits() -> None:
+    """6 dB less for each bit that it has less than eight; what has no weights is float16 in such a file."""
+    layer = dataclasses.replace(_sketch("conv", "x"), constants=("w",))
+    bare = dataclasses.replace(layer, family="gelu", constants=())
+
+    assert floor_of("int6", layer, [layer]) == pytest.approx(30 - 2 * 6.02, abs=0.01)
+    assert floor_of("int4", layer, [layer]) == pytest.approx(30 - 4 * 6.02, abs=0.01)
+    assert floor_of("int4", bare, [layer, bare]) == 45.0
+    assert bound_of((), "int4")[0] == 12.2
