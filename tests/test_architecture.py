@@ -30,8 +30,7 @@ MAY_IMPORT = {
 ROOMS = set(MAY_IMPORT)
 HEAVY = (
     "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "open_clip", "timm", "onnx2tf", "cyclonedx",
-    "cryptography", "sigstore", "jsonschema", "faiss", "starlette", "uvicorn",
-    "cryptography", "sigstore", "jsonschema", "matplotlib", "jinja2", "faiss",
+    "cryptography", "sigstore", "jsonschema", "matplotlib", "jinja2", "faiss", "starlette", "uvicorn",
 )  # fmt: skip
 
 

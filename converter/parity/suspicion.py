@@ -24,10 +24,6 @@ integers: the layers in front of a GELU, whose ranges of W8A8 end where GELU has
 """
 WEIGHTS_FLOOR_DB: dict[Precision, float] = {"int8": 30.0, "int6": 18.0, "int4": 6.0}
 """For layers of INT8 files that read integer weights and compute in float; the healthy one that loses most keeps 40 dB.
-The other layers of INT8 files keep 133 dB and are held to float16."""
-PALETTE_BITS: dict[Precision, int] = {"int6": 6, "int4": 4}
-DB_A_BIT = 20 * math.log10(2)
-"""A bit less doubles what rounding a weight takes away: files of 6 and 4 bits are held to that much less."""
 Six and four bits are those of palettes: the worst healthy layer of nano's, the convolution behind the pixels, keeps 24
 and 10 dB. The other layers of these files keep 69 dB or more and are held to float16."""
 WEIGHTED = ("conv", "product", "lookup")
@@ -57,15 +53,11 @@ def floor_of(precision: Precision, layer: Sketch, file: Sequence[Sketch], *, sta
     that to the kernels of layers with weights. A value that stands in the place of another (`converter.parity.wiring`)
     is held to float: what it lacks is not rounding.
     """
-    if precision in ("fp32", "fp16"):
     if precision not in WEIGHTS_FLOOR_DB:
         return OWN_FLOOR_DB[precision]
     if stands_in:
         return OWN_FLOOR_DB["fp16"]
     has_weights = layer.family in WEIGHTED and bool(layer.constants)
-    if precision in PALETTE_BITS:
-        fewer = (8 - PALETTE_BITS[precision]) * DB_A_BIT
-        return WEIGHTS_FLOOR_DB - fewer if has_weights else OWN_FLOOR_DB["fp16"]
     if precision != "int8":
         return WEIGHTS_FLOOR_DB[precision] if has_weights else OWN_FLOOR_DB["fp16"]
     if layer.rounded or (has_weights and not any(one.rounded for one in file)):

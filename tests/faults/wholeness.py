@@ -14,9 +14,6 @@ from converter.publishing.signing import Keys
 
 UNSTEADY = ("latency_ms", "missing")
 """Fields of a manifest that are measured anew whenever a file runs, or are looked at by themselves."""
-APART = ("logs", ".lock", ".mcconvert")
-UNSTEADY = ("latency_ms",)
-"""Fields of a manifest that are measured anew whenever a file runs, and equal in no two runs."""
 APART = ("logs", ".lock", ".mcconvert", "report.html")
 OF_ITS_RUN = ("provenance.json", "SHA256SUMS")
 """Documents that tell which run made the files, and when: held against the files instead of another run's."""
