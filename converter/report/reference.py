@@ -101,7 +101,7 @@ def codes_page() -> Iterator[str]:
     for code, kinds in sorted(_refusals().items()):
         yield f"| {code} | {' '.join(kinds)} |"
     yield f"| {errors.INTERRUPTED_EXIT_CODE} | Interrupted. What had ended is kept; run again to go on. |"
-    yield f"| {errors.READER_GONE_EXIT_CODE} | The reader of its output went (`mcconvert \\| head`): not all was told. |"
+    yield f"| {errors.READER_GONE_EXIT_CODE} | The reader of its output went, as in `mcconvert \\| head`. |"
 
 
 def _refusals() -> dict[int, list[str]]:
