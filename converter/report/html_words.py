@@ -25,7 +25,7 @@ def milliseconds(value: float) -> str:
 
 
 def cosine(value: float) -> str:
-    """Six decimals, rounded down: 1.000000 means that, within rounding."""
+    """Six decimals."""
     return f"{value:.6f}"
 
 
