@@ -52,7 +52,8 @@ test-servers:  ## Debian: the real servers that tests of publishing start; witho
 	apt-get update -q && apt-get install -y -q docker-registry git git-lfs
 
 test-browser:  ## Debian: the browser, node and the JVM that tests of pages and samples start; without them they are skipped
-	apt-get update -q && apt-get install -y -q chromium nodejs npm default-jre-headless libandroid-json-org-java
+	apt-get update -q && apt-get install -y -q chromium default-jre-headless libandroid-json-org-java
+	command -v npm > /dev/null || apt-get install -y -q nodejs npm
 
 bundle-checks: $(READY)  ## run the checks of every sample that bundles carry, and record them in converter/bundling/checked.json
 	$(BIN)/python -m tests.bundling.record

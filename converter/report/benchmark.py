@@ -97,7 +97,7 @@ def timing_words(timed: Timing) -> str:
 def ratio_words(found: Ratio) -> str:
     """A ratio with its interval: "0.52 [0.51, 0.54]"."""
     low, high = found.interval
-    return f"{found.value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{_share(found.value)} [{_share(low)}, {_share(high)}]"
 
 
 def _table(run: Benchmark, title: str, *, wide: bool) -> Table:
@@ -145,7 +145,7 @@ def _cells(row: Measured, *, wide: bool) -> list[str]:
 def _ratio(found: Ratio | None, *, wide: bool) -> str:
     if found is None:
         return "-"
-    return ratio_words(found) if wide else f"{found.value:.2f}"
+    return ratio_words(found) if wide else _share(found.value)
 
 
 def _change_cells(change: Change) -> list[str | Text]:
@@ -162,6 +162,11 @@ def _fastest(run: Benchmark, tower: str) -> str:
 def _figure(value: float) -> str:
     """Three digits that mean something."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _share(value: float) -> str:
+    """Two places, or two digits that mean something."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
