@@ -62,6 +62,14 @@ def four(
 
 
 @pytest.fixture(scope="session")
+def onnx_only(tiny_parents: dict[Tower, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both towers as ONNX alone, for what has nothing to do with formats; made in seconds."""
+    folder, made = tmp_path_factory.mktemp("onnx-only"), tmp_path_factory.mktemp("made-onnx")
+    write_toy(folder, [listed(folder, ROWS[1], onnx_of(tiny_parents[tower], made / tower)) for tower in TOWERS])
+    return folder
+
+
+@pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn pictures, one in a folder below."""
     folder = tmp_path_factory.mktemp("scenes")

@@ -24,11 +24,11 @@ def photos(scenes: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(scenes, tmp_path / "photos"))
 
 
-def index(four: Path, photos: Path, *more: str) -> tuple[Any, dict[str, Any]]:
+def index(onnx_only: Path, photos: Path, *more: str) -> tuple[Any, dict[str, Any]]:
     """Bring the ONNX index up to date, ask it, and give (what was printed, what became of the index)."""
     cache = photos.parent / "indexes"
     done, found = search(
-        "--index", photos, "--with", f"{four}:onnx/fp32", "--index-cache", cache, "--query", "a", *more
+        "--index", photos, "--with", f"{onnx_only}:onnx/fp32", "--index-cache", cache, "--query", "a", *more
     )
     return done, found
 
@@ -41,10 +41,10 @@ def hits(found: dict[str, Any]) -> list[tuple[str, float]]:
     return [(hit["name"], hit["score"]) for hit in found["searched"][0]["answers"][0]["hits"]]
 
 
-def test_only_what_changed_is_embedded(four: Path, photos: Path) -> None:
+def test_only_what_changed_is_embedded(onnx_only: Path, photos: Path) -> None:
     """New, changed, touched, renamed, copied and deleted files, each for itself; answers follow."""
-    _, first = index(four, photos)
-    _, again = index(four, photos)
+    _, first = index(onnx_only, photos)
+    _, again = index(onnx_only, photos)
     assert counts(first) == {"kept": 0, "embedded": COUNT, "reused": 0, "removed": 0}
     assert counts(again) == {"kept": COUNT, "embedded": 0, "reused": 0, "removed": 0}
 
@@ -55,18 +55,18 @@ def test_only_what_changed_is_embedded(four: Path, photos: Path) -> None:
     (photos / "08.png").write_bytes((photos / "09.png").read_bytes()[:-1] + b"x")
     (photos / best).rename(photos / "best.png")
     (photos / ("10.png" if best != "10.png" else "11.png")).unlink()
-    _, after = index(four, photos)
+    _, after = index(onnx_only, photos)
 
     assert counts(after)["embedded"] == 1 and counts(after)["removed"] == 3 and counts(after)["reused"] == 4
     assert hits(after)[0] == ("best.png", hits(first)[0][1])
 
 
-def test_a_deleted_photograph_is_not_found(four: Path, photos: Path) -> None:
+def test_a_deleted_photograph_is_not_found(onnx_only: Path, photos: Path) -> None:
     """What was the best is gone from the next answer, and so is its vector."""
-    _, first = index(four, photos)
+    _, first = index(onnx_only, photos)
     (photos / hits(first)[0][0]).unlink()
 
-    _, after = index(four, photos)
+    _, after = index(onnx_only, photos)
 
     assert hits(after)[0] == hits(first)[1]
     (ledger,) = photos.parent.rglob("ledger.sqlite")
@@ -74,15 +74,15 @@ def test_a_deleted_photograph_is_not_found(four: Path, photos: Path) -> None:
         assert connection.execute("SELECT COUNT(*) FROM vector").fetchone() == (COUNT - 1,)
 
 
-def test_an_unreadable_photograph_is_said_and_left_out(four: Path, photos: Path) -> None:
+def test_an_unreadable_photograph_is_said_and_left_out(onnx_only: Path, photos: Path) -> None:
     """Exit code 8, each time, without reading it again; mended, it is found."""
     whole = (photos / "04.png").read_bytes()
     (photos / "04.png").write_bytes(whole[:300])
 
-    done, found = index(four, photos)
-    again, kept = index(four, photos)
+    done, found = index(onnx_only, photos)
+    again, kept = index(onnx_only, photos)
     (photos / "04.png").write_bytes(whole)
-    mended, now = index(four, photos)
+    mended, now = index(onnx_only, photos)
 
     assert done.code == again.code == 8 and "04.png" in done.err and "04.png" in again.err
     assert found["indexed"][0]["unread"][0]["name"] == "04.png"
@@ -91,9 +91,9 @@ def test_an_unreadable_photograph_is_said_and_left_out(four: Path, photos: Path)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
-def test_a_damaged_faiss_file_is_noticed_and_made_again(four: Path, photos: Path, damage: str) -> None:
+def test_a_damaged_faiss_file_is_noticed_and_made_again(onnx_only: Path, photos: Path, damage: str) -> None:
     """From the ledger's vectors, without embedding; one line says so, and answers are as before."""
-    _, first = index(four, photos)
+    _, first = index(onnx_only, photos)
     (file,) = photos.parent.rglob("vectors.faiss")
     data = bytearray(file.read_bytes())
     data[-40] ^= 0x7F
@@ -101,43 +101,43 @@ def test_a_damaged_faiss_file_is_noticed_and_made_again(four: Path, photos: Path
     if damage == "missing":
         file.unlink()
 
-    done, after = index(four, photos)
-    whole, _ = index(four, photos)
+    done, after = index(onnx_only, photos)
+    whole, _ = index(onnx_only, photos)
 
     assert ("missing" if damage == "missing" else "damaged") in done.err and "built anew" in done.err
     assert counts(after)["embedded"] == 0 and hits(after) == hits(first)
     assert "built anew" not in whole.err
 
 
-def test_a_damaged_vector_is_embedded_again(four: Path, photos: Path) -> None:
+def test_a_damaged_vector_is_embedded_again(onnx_only: Path, photos: Path) -> None:
     """One number changed in the ledger: noticed by its check, and only that one made again."""
-    _, first = index(four, photos)
+    _, first = index(onnx_only, photos)
     (ledger,) = photos.parent.rglob("ledger.sqlite")
     with sqlite3.connect(ledger) as connection:
         (data,) = connection.execute("SELECT data FROM vector WHERE id = 1").fetchone()
         connection.execute("UPDATE vector SET data = ? WHERE id = 1", (data[:-1] + b"\x01",))
 
-    done, after = index(four, photos)
+    done, after = index(onnx_only, photos)
 
     assert "1 vectors" in done.err and counts(after)["embedded"] == 1 and hits(after) == hits(first)
 
 
-def test_a_ledger_that_is_no_database_is_begun_anew(four: Path, photos: Path) -> None:
+def test_a_ledger_that_is_no_database_is_begun_anew(onnx_only: Path, photos: Path) -> None:
     """Said, and everything embedded again."""
-    _, first = index(four, photos)
+    _, first = index(onnx_only, photos)
     (ledger,) = photos.parent.rglob("ledger.sqlite")
     ledger.write_bytes(b"no database" * 1000)
 
-    done, after = index(four, photos)
+    done, after = index(onnx_only, photos)
 
     assert "begun anew" in done.err and counts(after)["embedded"] == COUNT and hits(after) == hits(first)
 
 
-def test_a_killed_indexing_goes_on_where_it_was(four: Path, tmp_path: Path) -> None:
+def test_a_killed_indexing_goes_on_where_it_was(onnx_only: Path, tmp_path: Path) -> None:
     """SIGKILL after the first commit: the next run embeds only what was not committed, and answers as a fresh one."""
     photos = tmp_path / "many"
     make_pictures(photos, MANY)
-    command = ["search", "--index", str(photos), "--with", f"{four}:onnx/fp32", "--query", "a"]
+    command = ["search", "--index", str(photos), "--with", f"{onnx_only}:onnx/fp32", "--query", "a"]
     process = begin(*command, "--index-cache", str(tmp_path / "indexes"))
     while not committed(tmp_path):
         assert process.poll() is None, "it ended before it could be killed"
@@ -146,9 +146,9 @@ def test_a_killed_indexing_goes_on_where_it_was(four: Path, tmp_path: Path) -> N
     process.wait()
     done = committed(tmp_path)
 
-    _, resumed = index(four, photos)
+    _, resumed = index(onnx_only, photos)
     shutil.move(tmp_path / "indexes", tmp_path / "first")
-    _, fresh = index(four, photos)
+    _, fresh = index(onnx_only, photos)
 
     assert 0 < done < MANY
     assert counts(resumed) == {"kept": done, "embedded": MANY - done, "reused": 0, "removed": 0}
@@ -166,11 +166,11 @@ def committed(place: Path) -> int:
     return 0
 
 
-def test_two_at_once_embed_each_photograph_once(four: Path, tmp_path: Path) -> None:
+def test_two_at_once_embed_each_photograph_once(onnx_only: Path, tmp_path: Path) -> None:
     """One waits for the other and finds all done."""
     photos = tmp_path / "many"
     make_pictures(photos, 100)
-    command = ["search", "--index", str(photos), "--with", f"{four}:onnx/fp32", "--query", "a", "--json"]
+    command = ["search", "--index", str(photos), "--with", f"{onnx_only}:onnx/fp32", "--query", "a", "--json"]
 
     both = [begin(*command, "--index-cache", str(tmp_path / "indexes")) for _ in range(2)]
     found = [json.loads(process.communicate(timeout=120)[0]) for process in both]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -119,3 +120,16 @@ def test_a_port_that_is_taken_is_refused_before_any_work(demo: Demo, tmp_path: A
     done = use("demo", "--index", demo.folder, "--port", demo.port, "--no-open", "--with", tmp_path)
 
     assert done.code == 2 and f"port {demo.port} cannot be had" in done.err and "--port" in done.err
+
+
+@pytest.mark.parametrize("lacking", ["uvicorn", "starlette.applications"])
+def test_without_its_libraries_one_line_says_what_to_install(
+    lacking: str, scenes: Any, monkeypatch: pytest.MonkeyPatch, onnx_only: Any, tmp_path: Any
+) -> None:
+    """Exit code 3."""
+    monkeypatch.setitem(sys.modules, lacking, None)
+
+    done = use("demo", "--index", scenes, "--port", 0, "--no-open", "--images-only", "--with", onnx_only,
+               "--index-cache", tmp_path)  # fmt: skip
+
+    assert done.code == 3 and "pip install 'mcconvert[demo]'" in done.err
