@@ -28,7 +28,7 @@ def out(tmp_path: Path) -> Path:
     make_tagged(cache)
     for name in (
         f"steps/{KEY}/half", f"staging/{'0' * 32}/x", "last/model/s.json", "ranges/1.json", "search/2.json",
-        "seen/3.json", f".x.json.1{TAG}",
+        "report/4.json", "report/5.npz", "seen/3.json", f".x.json.1{TAG}",
     ):  # fmt: skip
         _write(cache / name)
     return tmp_path / "out"
@@ -66,6 +66,7 @@ STRANGERS = (
     "mine.txt", "model/mine.txt", "model/onnx/mine.onnx", "model/logs/mine.log", "model/reference/mine.npz",
     "model/logs/deeper/image.onnx.fp32.log", "../cache/mine", "../cache/steps/mine/file", "../cache/staging/mine/file",
     "../cache/last/mine.json", "../cache/ranges/mine.txt", "../cache/seen/mine", "../cache/search/deeper/1.json",
+    "../cache/report/mine.txt",
 )  # fmt: skip
 
 
