@@ -182,7 +182,7 @@ def _declared(feature: Any) -> TensorSpec:
     return TensorSpec(
         name=feature.name,
         shape=tuple(int(size) for size in array.shape),
-        dtype=str(kinds.Name(array.dataType)).lower(),
+        dtype=_known(kinds, array.dataType, feature.name).lower(),
         layout="",
     )
 
@@ -190,6 +190,16 @@ def _declared(feature: Any) -> TensorSpec:
 def _declared_image(feature: Any) -> TensorSpec:
     """As the tensor that the program sees; colours in another order, or none, show in the layout."""
     image = feature.type.imageType
-    kind = import_coremltools().proto.FeatureTypes_pb2.ImageFeatureType.ColorSpace.Name(image.colorSpace)
+    kinds = import_coremltools().proto.FeatureTypes_pb2.ImageFeatureType.ColorSpace
+    kind = _known(kinds, image.colorSpace, feature.name)
     layout = IMAGE_LAYOUT if kind == "RGB" else f"{kind} image"
     return TensorSpec(name=feature.name, shape=(1, 3, image.height, image.width), dtype="uint8", layout=layout)
+
+
+def _known(kinds: Any, value: int, feature: str) -> str:
+    """The name of an enumeration's value; a file may hold any number in its place."""
+    names = {number: name for name, number in kinds.items()}
+    if value not in names:
+        message = f"'{feature}' is declared of kind {value}, expected one of {', '.join(kinds.keys())}"
+        raise ConversionError(message)
+    return str(names[value])

@@ -228,3 +228,20 @@ def test_another_kind_of_model_is_an_error(package: Path, tmp_path: Path) -> Non
     (copy / SPEC_PATH).write_bytes(spec.SerializeToString())
     with pytest.raises(ConversionError, match="holds a neuralNetwork"):
         read_program(copy)
+
+
+@pytest.mark.parametrize("kind", ["multiArrayType", "imageType"])
+def test_a_declared_kind_that_nothing_has_is_an_error(package: Path, tmp_path: Path, kind: str) -> None:
+    """A number in the place of an element type or a colour space is looked up before it is believed."""
+    proto = import_coremltools().proto
+    copy = _copied(package, tmp_path)
+    spec = proto.Model_pb2.Model.FromString((copy / SPEC_PATH).read_bytes())
+    declared = spec.description.input[0].type
+    if kind == "imageType":
+        declared.imageType.colorSpace = 255
+    else:
+        declared.multiArrayType.dataType = 255
+    (copy / SPEC_PATH).write_bytes(spec.SerializeToString())
+
+    with pytest.raises(ConversionError, match="'x' is declared of kind 255, expected one of .*(FLOAT32|RGB)"):
+        read_program(copy)
