@@ -38,7 +38,7 @@ class Troubled:
     def infer(self, arrays):
         self.calls += 1
         if self.trouble == "sleep":
-            time.sleep(0.05)
+            time.sleep(0.5)
         if self.trouble == "crash" and self.calls > 5:
             os.kill(os.getpid(), signal.SIGSEGV)
         return self.runner.infer(arrays)

@@ -75,7 +75,7 @@ def test_throughput_is_taken_where_the_batch_is_open(two: Two) -> None:
 
 
 def test_a_slowed_file_is_found(two: Two) -> None:
-    """50 ms were added to one file's calls; the file beside it is no slower."""
+    """500 ms were added to one file's calls; the file beside it is no slower."""
     found = {change.step_id: change for change in compare_runs(two.plain, two.troubled, "then", "now").changes}
 
     assert found["image/onnx/fp32_dynamic"].verdict == "slower"

@@ -74,7 +74,11 @@ def test_an_export_tells_what_it_made_and_from_what(made: tuple[Ran, Path], cach
     checked = mcconvert("verify", folder, "--provenance", "--json", cache=cache)
 
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    beside = {name for name in files if name.startswith(("logs/", "."))} | {"provenance.json", "SHA256SUMS", "report.html"}
+    beside = {name for name in files if name.startswith(("logs/", "."))} | {
+        "provenance.json",
+        "SHA256SUMS",
+        "report.html",
+    }
     invocation = stated["predicate"]["runDetails"]["metadata"]["invocationId"]
     assert (ran.code, checked.code, json.loads(checked.out)["findings"]) == (0, 0, [])
     assert {one["name"] for one in stated["subject"]} == files - beside
