@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.cli_use import runtime_of
-from converter.completion import complete_models
+from converter.cli_use import PYTORCH_OPTIONS, runtime_of
 from converter.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -50,10 +49,7 @@ INDEX_OPTIONS = [
                  help="An exported file, a model's folder (its float32 files), a row of it such as "
                       "artifacts/mobileclip_s1:onnx/fp16, or FOLDER:all for every row. Repeat to compare; the first "
                       "is what the others are held against.  [default: the PyTorch model]"),
-    click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
-                 help="Model to run in PyTorch; beside --with it gets a column of its own.  [default: mobileclip_s1]"),
-    click.option("-w", "--weights", metavar="auto|hub|seeded|FILE",
-                 help="Weights of the PyTorch model, as for an export.  [default: auto]"),
+    *PYTORCH_OPTIONS,
     click.option("--top", type=click.IntRange(1, 1000), default=DEFAULT_TOP, show_default=True,
                  help="How many photographs are shown."),
     click.option("--index-cache", type=click.Path(file_okay=False, path_type=Path), default=None, metavar="DIR",

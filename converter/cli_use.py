@@ -39,15 +39,20 @@ Examples:
   mcconvert classify cat.jpg --labels cat,dog --with A --with B --ensemble
 """
 
+PYTORCH_OPTIONS = [
+    click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
+                 help="Model to run in PyTorch; beside --with it gets a column of its own.  [default: mobileclip_s1]"),
+    click.option("-w", "--weights", metavar="auto|hub|seeded|FILE",
+                 help="Weights of the PyTorch model, as for an export.  [default: auto]"),
+]  # fmt: skip
+"""Which model runs without an exported file, or beside one."""
+
 SPACE_OPTIONS = [
     click.option("--with", "files", multiple=True, metavar="FILE|FOLDER[:ROW]", type=click.Path(),
                  help="An exported file, a model's folder (its float32 files: ONNX, else TorchScript, else TFLite), or "
                       "a row of it such as artifacts/mobileclip_s1:onnx/fp16. Repeat to compare.  "
                       "[default: the PyTorch model]"),
-    click.option("-m", "--model", metavar="NAME", shell_complete=complete_models,
-                 help="Model to run in PyTorch; beside --with it gets a column of its own.  [default: mobileclip_s1]"),
-    click.option("-w", "--weights", metavar="auto|hub|seeded|FILE",
-                 help="Weights of the PyTorch model, as for an export.  [default: auto]"),
+    *PYTORCH_OPTIONS,
     click.option("--ensemble", is_flag=True, help="Average what several --with give."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True,
                  help="Where PyTorch, TorchScript and ONNX compute. auto: CUDA where it is installed, else the CPU."),

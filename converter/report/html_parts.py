@@ -9,9 +9,10 @@ from converter.agreement import Agreement
 from converter.records import TOWERS, Tower
 from converter.report.answers import five
 from converter.report.html_plots import along_depth, scatter
-from converter.report.html_words import milliseconds, row_name, size
+from converter.report.html_words import milliseconds, row_name
 from converter.report.matrix import least_alike
 from converter.report.pareto import Point, front
+from converter.report.summary import size_words
 from converter.reported import Depth, Machine, Reported, ReportedFile
 
 LEVELS = ((1.0, 6), (0.99, 5), (0.95, 4), (0.85, 3), (0.7, 2), (0.5, 1))
@@ -191,7 +192,9 @@ def _picks(reported: Reported, tower: Tower) -> Iterator[Pick]:
     if not passed:
         return
     smallest = min(passed, key=lambda one: one.entry.size_bytes)
-    yield Pick(what=f"smallest {tower} file", step_id=smallest.entry.step_id, figure=size(smallest.entry.size_bytes))
+    yield Pick(
+        what=f"smallest {tower} file", step_id=smallest.entry.step_id, figure=size_words(smallest.entry.size_bytes)
+    )
     for machine in reported.machines:
         timed = [(found, one) for one in passed if (found := latency(one, machine)) is not None]
         if timed:

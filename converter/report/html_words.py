@@ -8,15 +8,11 @@ from typing import Any
 from converter.records import Interval, Recipe, TensorSpec
 from converter.report.answers import percent
 from converter.report.diff import sizes
+from converter.report.summary import size_words
 from converter.reported import Reported, ReportedFile
 
 MARKS: Mapping[str, str] = {"PASSED": "✓", "FAILED": "✗", "ERROR": "✗", "BLOCKED": "…", "CHANGED": "!"}
 """Beside each verdict, for eyes that do not tell its colour."""
-
-
-def size(size_bytes: int) -> str:
-    """In MB, or kB below 100 kB."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
 
 
 def milliseconds(value: float) -> str:
@@ -109,7 +105,7 @@ def cautions(files: Sequence[ReportedFile]) -> dict[str, list[str]]:
 def filters() -> dict[str, Any]:
     """By the names that templates use."""
     return {
-        "size": size, "ms": milliseconds, "cosine": cosine, "db": decibels, "share": share, "tensor": tensor,
+        "size": size_words, "ms": milliseconds, "cosine": cosine, "db": decibels, "share": share, "tensor": tensor,
         "recipe": recipe, "row_name": row_name, "sizes": sizes, "anchor": anchor, "percent": percent,
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ from converter.report import html_words as words
 from converter.report.answers import five, percent
 from converter.report.html_parts import latency, picks
 from converter.report.matrix import least_alike, ranking_of
+from converter.report.summary import size_words
 from converter.reported import Reported, ReportedFile
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~@$&])")
@@ -71,7 +72,7 @@ def _table(reported: Reported) -> Iterator[str]:
 def _cells(reported: Reported, file: ReportedFile) -> Iterator[str]:
     yield plain(file.entry.step_id)
     yield f"{ICONS.get(file.verdict, '❌')} {file.verdict}" + ("" if file.entry.required else " (not required)")
-    yield words.size(file.entry.size_bytes)
+    yield size_words(file.entry.size_bytes)
     for machine in reported.machines:
         found = latency(file, machine)
         yield "-" if found is None else words.milliseconds(found)
