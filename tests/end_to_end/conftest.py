@@ -7,6 +7,7 @@ they change runs again.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -58,6 +59,18 @@ def mcconvert(*arguments: str | Path, cache: Path, path: Path | None = None, tim
     return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
+def linked(folder: Path, copy: Path) -> Path:
+    """A copy that takes no room: its files are the folder's own. What a test changes, it takes by `own_bytes` first."""
+    return Path(shutil.copytree(folder, copy, copy_function=os.link))
+
+
+def own_bytes(file: Path) -> bytearray:
+    """The bytes of a linked file, which is gone from the copy: whoever writes it anew leaves the original alone."""
+    data = bytearray(file.read_bytes())
+    file.unlink()
+    return data
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """`mcconvert --weights seeded --jobs 2`, once."""
@@ -80,6 +93,4 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _copy(destination: Path) -> Path:
     """Pip leaves build files beside the source: not in ours."""
-    import shutil
-
     return Path(shutil.copytree(PACKAGE, destination))

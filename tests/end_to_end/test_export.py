@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from converter.pipeline.verify import VerifySettings, verify
 from converter.publishing.checking import check_folder
 from converter.publishing.manifest import SCHEMA, read_manifest, schema
 from converter.publishing.signing import Keys
-from tests.end_to_end.conftest import Exported, mcconvert
+from tests.end_to_end.conftest import Exported, linked, mcconvert, own_bytes
 
 SCHEMA_FILE = Path(__file__).parents[2] / "converter" / "publishing" / SCHEMA
 
@@ -165,8 +164,8 @@ def test_verify_judges_the_files_on_disk_alone(exported: Exported, tmp_path: Pat
         "image/torchscript/fp32_lite", "image/onnx/fp32_dynamic", "image/onnx/int8", "image/tflite/fp16",
         "image/tflite/int8", "image/coreml/fp16", "text/tflite/fp32",
     }  # fmt: skip
-    copy = shutil.copytree(exported.folder, tmp_path / "copy")
-    listed = json.loads((copy / "manifest.json").read_bytes())
+    copy = linked(exported.folder, tmp_path / "copy")
+    listed = json.loads(own_bytes(copy / "manifest.json"))
     listed["artifacts"] = [one for one in listed["artifacts"] if one["step_id"] in wanted]
     (copy / "manifest.json").write_text(json.dumps(listed))
 
@@ -182,16 +181,14 @@ def test_one_flipped_byte_in_any_file_is_named(exported: Exported, manifest: Man
     """Every single file of the export: one byte changed, and verification fails with that file's name."""
     import dataclasses
 
-    copy = Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+    copy = linked(exported.folder, tmp_path / "copy")
     for entry in manifest.artifacts:
         only = dataclasses.replace(manifest, artifacts=(entry,))
         file = copy / entry.path
         victim = file if file.is_file() else next(one for one in sorted(file.rglob("*")) if one.is_file())
-        with victim.open("r+b") as stream:
-            stream.seek(victim.stat().st_size // 2)
-            byte = stream.read(1)
-            stream.seek(-1, 1)
-            stream.write(bytes([byte[0] ^ 1]))
+        data = own_bytes(victim)
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
 
         (result,) = verify(copy, only, VerifySettings(hashes_only=True))
 
@@ -201,11 +198,12 @@ def test_one_flipped_byte_in_any_file_is_named(exported: Exported, manifest: Man
 
 def test_every_file_of_the_export_is_told_of(exported: Exported, tmp_path: Path) -> None:
     """The statement, the sums and the SBOM fit every file in every format; one byte inside a package does not pass."""
-    copy = Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+    copy = linked(exported.folder, tmp_path / "copy")
     whole = check_folder(copy, Keys())
     victim = sorted((copy / "coreml").glob("*.mlpackage/Data/**/weight.bin"))[0]
-    data = victim.read_bytes()
-    victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    data = own_bytes(victim)
+    data[-1] ^= 1
+    victim.write_bytes(data)
 
     assert whole == []
     assert [one.name for one in check_folder(copy, Keys())] == [str(victim.relative_to(copy))]
@@ -213,10 +211,10 @@ def test_every_file_of_the_export_is_told_of(exported: Exported, tmp_path: Path)
 
 def test_verify_command_fails_on_a_flipped_byte(exported: Exported, tmp_path: Path) -> None:
     """The command ends with 6 and names the file; the untouched twin passes."""
-    copy = Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+    copy = linked(exported.folder, tmp_path / "copy")
     whole = mcconvert("verify", copy, "--hashes-only", cache=tmp_path / "none")
     victim = copy / "onnx" / "text_fp32.onnx"
-    data = bytearray(victim.read_bytes())
+    data = own_bytes(victim)
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
 

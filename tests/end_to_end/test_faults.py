@@ -16,7 +16,7 @@ import pytest
 
 from converter.files import hash_path
 from converter.publishing.manifest import read_manifest
-from tests.end_to_end.conftest import Exported, mcconvert
+from tests.end_to_end.conftest import Exported, linked, mcconvert, own_bytes
 
 BASE = ("--weights", "seeded", "--tower", "image")
 
@@ -208,11 +208,11 @@ def test_a_missing_extra_is_one_line_with_its_command(tmp_path: Path, exported: 
 
 def test_a_corrupted_cache_entry_is_made_anew(exported: Exported, tmp_path: Path) -> None:
     """A byte flipped in the cache is noticed, said, and mended."""
-    cache = Path(shutil.copytree(exported.cache, tmp_path / "cache"))
+    cache = linked(exported.cache, tmp_path / "cache")
     ran = mcconvert(*BASE, "--target", "onnx", "--quant", "fp16", "--out", tmp_path / "o", "--json", cache=cache)
     sha256 = next(one["artifact"]["sha256"] for one in json.loads(ran.out) if one["step_id"] == "image/onnx/fp16")
     entry = next(path for path in (cache / "steps").glob("*/image_fp16.onnx") if hash_path(path)[0] == sha256)
-    data = bytearray(entry.read_bytes())
+    data = own_bytes(entry)
     data[len(data) // 2] ^= 1
     entry.write_bytes(data)
 
