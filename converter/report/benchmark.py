@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from converter.benchmarked import BenchMachine, Benchmark, Change, Comparison, Measured, Ratio, Timing
-from converter.report.summary import size_words
+from converter.report.summary import size_words, three_figures
 
 STYLES = {"faster": "green", "slower": "red", "no difference within noise": "dim"}
 WIDE = 150
@@ -91,7 +91,7 @@ def machine_words(machine: BenchMachine, threads: int) -> str:
 def timing_words(timed: Timing) -> str:
     """The median with its interval: "41.2 [40.8, 41.9]"."""
     low, high = timed.interval
-    return f"{_figure(timed.median)} [{_figure(low)}, {_figure(high)}]"
+    return f"{three_figures(timed.median)} [{three_figures(low)}, {three_figures(high)}]"
 
 
 def ratio_words(found: Ratio) -> str:
@@ -128,14 +128,14 @@ def _cells(row: Measured, *, wide: bool) -> list[str]:
         return [row.step_id, size_words(row.size_bytes), *["-"] * 7]
     load = "-" if row.load_ms is None else f"{row.load_ms:.0f}"
     peak = "-" if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 2**20:.0f}"
-    rates = "  ".join(f"{one.batch}: {_figure(one.per_second)}" for one in row.throughput)
+    rates = "  ".join(f"{one.batch}: {three_figures(one.per_second)}" for one in row.throughput)
     ratios = [_ratio(found, wide=wide) for found in (row.vs_pytorch, row.vs_onnxruntime)]
     return [
         row.step_id,
         size_words(row.size_bytes),
         load,
         timing_words(timed),
-        _figure(timed.p95),
+        three_figures(timed.p95),
         *ratios,
         peak,
         rates,
@@ -150,18 +150,13 @@ def _ratio(found: Ratio | None, *, wide: bool) -> str:
 
 def _change_cells(change: Change) -> list[str | Text]:
     said = change.verdict if change.same_file else f"{change.verdict}; the file is another one"
-    return [change.step_id, _figure(change.old_ms), _figure(change.new_ms), ratio_words(change.ratio),
+    return [change.step_id, three_figures(change.old_ms), three_figures(change.new_ms), ratio_words(change.ratio),
             Text(said, style=STYLES[change.verdict])]  # fmt: skip
 
 
 def _fastest(run: Benchmark, tower: str) -> str:
     timed = [(row.latency_ms.median, row.step_id) for row in run.rows if row.latency_ms and row.tower == tower]
-    return f"{min(timed)[1].partition('/')[2]}, {_figure(min(timed)[0])} ms" if timed else "-"
-
-
-def _figure(value: float) -> str:
-    """Three digits that mean something."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{min(timed)[1].partition('/')[2]}, {three_figures(min(timed)[0])} ms" if timed else "-"
 
 
 def _share(value: float) -> str:

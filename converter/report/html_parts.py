@@ -9,10 +9,10 @@ from converter.agreement import Agreement
 from converter.records import TOWERS, Tower
 from converter.report.answers import five
 from converter.report.html_plots import along_depth, scatter
-from converter.report.html_words import milliseconds, row_name
+from converter.report.html_words import row_name
 from converter.report.matrix import least_alike
 from converter.report.pareto import Point, front
-from converter.report.summary import size_words
+from converter.report.summary import size_words, three_figures
 from converter.reported import Depth, Machine, Reported, ReportedFile
 
 LEVELS = ((1.0, 6), (0.99, 5), (0.95, 4), (0.85, 3), (0.7, 2), (0.5, 1))
@@ -200,4 +200,4 @@ def _picks(reported: Reported, tower: Tower) -> Iterator[Pick]:
         if timed:
             ms, fastest = min(timed, key=lambda one: one[0])
             yield Pick(what=f"fastest {tower} file, {machine.name}", step_id=fastest.entry.step_id,
-                       figure=f"{milliseconds(ms)} ms")  # fmt: skip
+                       figure=f"{three_figures(ms)} ms")  # fmt: skip

@@ -8,16 +8,11 @@ from typing import Any
 from converter.records import Interval, Recipe, TensorSpec
 from converter.report.answers import percent
 from converter.report.diff import sizes
-from converter.report.summary import size_words
+from converter.report.summary import size_words, three_figures
 from converter.reported import Reported, ReportedFile
 
 MARKS: Mapping[str, str] = {"PASSED": "✓", "FAILED": "✗", "ERROR": "✗", "BLOCKED": "…", "CHANGED": "!"}
 """Beside each verdict, for eyes that do not tell its colour."""
-
-
-def milliseconds(value: float) -> str:
-    """Three figures, as far as they mean anything."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def cosine(value: float) -> str:
@@ -105,7 +100,7 @@ def cautions(files: Sequence[ReportedFile]) -> dict[str, list[str]]:
 def filters() -> dict[str, Any]:
     """By the names that templates use."""
     return {
-        "size": size_words, "ms": milliseconds, "cosine": cosine, "db": decibels, "share": share, "tensor": tensor,
+        "size": size_words, "ms": three_figures, "cosine": cosine, "db": decibels, "share": share, "tensor": tensor,
         "recipe": recipe, "row_name": row_name, "sizes": sizes, "anchor": anchor, "percent": percent,
     }  # fmt: skip
 

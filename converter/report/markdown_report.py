@@ -13,7 +13,7 @@ from converter.report import html_words as words
 from converter.report.answers import five, percent
 from converter.report.html_parts import latency, picks
 from converter.report.matrix import least_alike, ranking_of
-from converter.report.summary import size_words
+from converter.report.summary import size_words, three_figures
 from converter.reported import Reported, ReportedFile
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~@$&])")
@@ -75,7 +75,7 @@ def _cells(reported: Reported, file: ReportedFile) -> Iterator[str]:
     yield size_words(file.entry.size_bytes)
     for machine in reported.machines:
         found = latency(file, machine)
-        yield "-" if found is None else words.milliseconds(found)
+        yield "-" if found is None else three_figures(found)
     parity = file.entry.parity
     output = parity.outputs[0] if parity and parity.outputs else None
     yield f"{output.centred_cosine_min:.6f} / {output.centred_cosine_mean:.6f}" if output else "-"

@@ -64,6 +64,11 @@ def size_words(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
 
 
+def three_figures(value: float) -> str:
+    """Three figures, as far as they mean anything: times in milliseconds, inputs a second."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
 def executed_words(executed_by: str, reports: Sequence[ParityReport]) -> str:
     """What ran files, how many values it computed where that was counted, and what was read in them beside."""
     words = [executed_by]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import io
 import json
 import time
-import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,6 @@ from converter.publishing.destinations import oci
 from tests.publishing.destinations.registry import RegistryServer
 from tests.publishing.destinations.releases import (
     ONNX,
-    SECRET,
     WEIGHT,
     contents,
     described,
@@ -31,11 +28,8 @@ from tests.publishing.destinations.releases import (
     publishing,
 )
 from tests.publishing.destinations.serving import Answer, Request, served
-from tests.publishing.destinations.tokens import token_server
 
 MODEL = "mobileclip_nano"
-PASSWORD_LINE = "publisher:$2y$05$abcdefghijklmnopqrstuut3z3I0js6Ra1PIAbJTISS..EAryZouq"
-"""bcrypt of SECRET."""
 
 
 @pytest.fixture
@@ -62,14 +56,6 @@ def _files(server: RegistryServer, tag: str) -> dict[str, bytes]:
         layer["annotations"][oci.TITLE]: server.get(f"/v2/acme/nano/blobs/{layer['digest']}")
         for layer in _manifest(server, tag)["layers"]
     }
-
-
-def _stored_login(folder: Path, host: str, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `docker login` leaves behind."""
-    folder.mkdir(exist_ok=True)
-    auths = {host: {"auth": base64.b64encode(login.encode()).decode()}}
-    (folder / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
-    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
 
 
 def test_a_release_is_an_artifact_that_plain_http_reads_back(registry: RegistryServer, tmp_path: Path) -> None:
@@ -317,54 +303,6 @@ def test_an_image_under_our_tag_is_refused(registry: RegistryServer) -> None:
             destination.published()
 
 
-@pytest.mark.parametrize("stored", ["publisher:wrong-but-long", ""])
-def test_a_wrong_login_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str) -> None:
-    """The message says how to log in, and shows neither password nor hash."""
-    server = _protected(tmp_path)
-    _stored_login(tmp_path / "docker", server.host if stored else "elsewhere", stored, monkeypatch)
-
-    with (
-        pytest.raises(PublishError, match=f"docker login {server.host}") as refusal,
-        oci.open_destination(_address(server), MODEL),
-    ):
-        pass
-
-    server.stop()
-    assert "wrong-but-long" not in str(refusal.value)
-
-
-def test_a_stored_login_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The login of `docker login`, with DOCKER_CONFIG; without it the same bytes are not to be had."""
-    server = _protected(tmp_path)
-    _stored_login(tmp_path / "docker", server.host, f"publisher:{SECRET}", monkeypatch)
-
-    with oci.open_destination(_address(server), MODEL) as destination:
-        publish(destination, "v1", make_release(tmp_path / "files"))
-        assert destination.read("v1", "manifest.json") == contents()["manifest.json"]
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        server.get("/v2/acme/nano/manifests/v1")
-    server.stop()
-
-
-@pytest.mark.parametrize("password", [SECRET, "wrong-but-long"])
-def test_a_registry_of_tokens_lets_in_who_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
-    """Tokens for reading and for writing are asked for as they are needed; a wrong login gets none."""
-    with token_server(tmp_path, f"publisher:{SECRET}") as auth:
-        server = RegistryServer(folder=tmp_path, changes={"auth": auth})
-        server.start()
-        _stored_login(tmp_path / "docker", server.host, f"publisher:{password}", monkeypatch)
-        release = make_release(tmp_path / "files")
-
-        with oci.open_destination(_address(server), MODEL) as destination:
-            if password == SECRET:
-                assert len(publish(destination, "v1", release)) == len(release.files)
-                assert destination.published() == [described("v1", release)]
-            else:
-                with pytest.raises(PublishError, match="does not let this login in; 'docker login"):
-                    destination.published()
-        server.stop()
-
-
 def test_a_registry_that_only_reads_is_named_so(registry: RegistryServer, tmp_path: Path) -> None:
     """Maintenance is not our failure, and what is published stays readable."""
     with oci.open_destination(_address(registry), MODEL) as destination:
@@ -392,31 +330,3 @@ def test_a_full_registry_publishes_nothing(tmp_path: Path) -> None:
         assert WEIGHT in publish(destination, "v1", release)
     assert _files(server, "v1") == contents()
     server.stop()
-
-
-@pytest.mark.parametrize(
-    ("address", "seen"),
-    [
-        (f"oci://user:{SECRET}@127.0.0.1:1/acme/nano", "without user and password"),
-        (f"oci://{SECRET}@127.0.0.1:1/acme/nano", "without user and password"),
-        (f"oci://127.0.0.1:1/acme/nano?token={SECRET}", "nothing after"),
-        ("oci://127.0.0.1:1/acme/nano:v1", "without a tag"),
-        ("oci://127.0.0.1:1", "expected oci://host"),
-        ("oci://127.0.0.1:1/acme/nano", "Connection refused"),
-    ],
-)
-def test_addresses_that_lead_nowhere_are_refused(address: str, seen: str) -> None:
-    """Malformed, with a secret in it, or nobody there: no secret shows."""
-    with pytest.raises(PublishError, match=seen) as refusal, oci.open_destination(address, MODEL):
-        pass
-
-    assert SECRET not in str(refusal.value)
-
-
-def _protected(folder: Path) -> RegistryServer:
-    passwords = folder / "htpasswd"
-    passwords.write_text(PASSWORD_LINE + "\n", encoding="utf-8")
-    auth = {"htpasswd": {"realm": "tests", "path": str(passwords)}}
-    server = RegistryServer(folder=folder, changes={"auth": auth})
-    server.start()
-    return server
