@@ -5,9 +5,12 @@ A stage writes such a package, a runtime reads it back. What is converted or com
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,26 @@ def import_coremltools() -> Any:
 
     coremltools imports tensorflow when it is installed. Measured with coremltools 9.0: loading a saved program then
     ends in a segmentation fault. It can go when coremltools imports its frontends on demand.
+
+    Off a Mac it warns eight times that Core ML is not there, and of a PyTorch newer than itself: not said to users.
     """
     sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]  # None makes `import tensorflow` fail
-    import coremltools
+    with _warnings_of_the_import_held():
+        import coremltools
 
     return coremltools
+
+
+@contextlib.contextmanager
+def _warnings_of_the_import_held() -> Iterator[None]:
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    if sys.platform != "darwin":
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def normalise(package: Path) -> None:

@@ -147,6 +147,7 @@ class BlobFiles:
 
     def _open(self, path: Path) -> Any:
         if path not in self._readers:
+            import_coremltools()
             from coremltools.libmilstoragepython import _BlobStorageReader
 
             if not path.is_file():
