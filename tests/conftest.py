@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares_export = "exported" in getattr(item, "fixturenames", ())
         file = str(item.path.relative_to(item.config.rootpath))
         item.add_marker(pytest.mark.xdist_group("whole-export" if shares_export else file))
+
+
+@pytest.fixture(scope="session")
+def shared_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a test run share; what is in it, whoever needs it first makes, under a lock."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def shared_cache(shared_base: Path) -> Path:
+    """The cache of every export of the bundled model by a test that asks for no cold one: each step is made once."""
+    return shared_base / "cache"
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from converter.config import configs_dir, read_yaml
+from converter.files import hash_path
 from converter.parsing import parse
 from converter.records import Artifact, Recipe, Tower
 from converter.stages import to_onnx, to_tflite
@@ -18,15 +21,35 @@ from tests.tiny import TINY_IMAGE_SIZE
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
+_made: dict[tuple[Any, ...], tuple[Artifact, Path]] = {}
+
+
 def onnx_of(parent: Artifact, folder: Path, **options: Any) -> Artifact:
     """The tower as an ONNX file in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return to_onnx.convert(parent, to_onnx.Options(**options), None, folder)
+    return _copied(parent, ("onnx", *sorted(options.items())), folder, lambda to: _to_onnx(parent, to, **options))
 
 
 def tflite_of(parent: Artifact, folder: Path) -> Artifact:
-    """The tower as a float32 TFLite file in `folder`."""
-    return to_tflite.convert(onnx_of(parent, folder), to_tflite.Options(), None, folder)
+    """The tower as a float32 TFLite file in `folder`, the ONNX file that it was made of beside it."""
+    return _copied(
+        parent, ("tflite",), folder,
+        lambda to: to_tflite.convert(_to_onnx(parent, to), to_tflite.Options(), None, to),
+    )  # fmt: skip
+
+
+def _to_onnx(parent: Artifact, folder: Path, **options: Any) -> Artifact:
+    return to_onnx.convert(parent, to_onnx.Options(**options), None, folder)
+
+
+def _copied(parent: Artifact, what: tuple[Any, ...], folder: Path, make: Callable[[Path], Artifact]) -> Artifact:
+    """A copy for whoever asks; converted once in a process, for each content of the parent."""
+    key = (hash_path(Path(parent.path)), parent.path, *what)
+    if key not in _made:
+        kept = Path(tempfile.mkdtemp(dir=Path(parent.path).parent))
+        _made[key] = make(kept), kept
+    artifact, kept = _made[key]
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    return replace(artifact, path=str(folder / Path(artifact.path).relative_to(kept)))
 
 
 def recipe(name: str) -> Recipe:

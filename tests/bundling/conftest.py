@@ -27,24 +27,23 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.fixture(scope="session")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nano(shared_base: Path, shared_cache: Path) -> Path:
     """`mcconvert --model mobileclip_nano --target onnx --quant fp32`, once for all workers; no test changes it."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = base / "nano" / "mobileclip_nano"
-    with (base / "nano.lock").open("w") as lock:
+    folder = shared_base / "nano" / "mobileclip_nano"
+    with (shared_base / "nano.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "manifest.json").exists():
-            _export(folder.parent)
+            _export(folder.parent, shared_cache)
     return folder
 
 
-def _export(out: Path) -> None:
+def _export(out: Path, cache: Path) -> None:
     command = [
         str(Path(sys.executable).with_name("mcconvert")), "--model", "mobileclip_nano", "--target", "onnx",
         "--quant", "fp32", "--jobs", "2", "--out", str(out),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"MCCONVERT_CACHE": str(cache)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -16,8 +16,8 @@ WANTED = ["--target", "onnx", "--target", "tflite", "--quant", "fp32", "--quant"
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(shared_cache: Path) -> Path:
+    return shared_cache
 
 
 @pytest.fixture(scope="module")

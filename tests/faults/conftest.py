@@ -100,16 +100,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this session see."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session")
-def undisturbed(shared: Path) -> Export:
+def undisturbed(shared_base: Path) -> Export:
     """The export that nothing disturbed, made once. Tests take copies and change nothing in it."""
-    folder = shared / "undisturbed"
+    folder = shared_base / "undisturbed"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -36,12 +36,12 @@ def run(*arguments: str | Path, cache: Path) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Made:
     """The image tower as ONNX, float32 and INT8, exported once. Tests must not change it."""
-    base = tmp_path_factory.mktemp("reported")
-    done = run(*ROWS, "--out", base / "artifacts", cache=base / "cache")
+    out = tmp_path_factory.mktemp("reported")
+    done = run(*ROWS, "--out", out, cache=shared_cache)
     assert done.returncode == 0, done.stderr
-    return Made(folder=base / "artifacts" / "mobileclip_nano", cache=base / "cache", out=done.stdout, err=done.stderr)
+    return Made(folder=out / "mobileclip_nano", cache=shared_cache, out=done.stdout, err=done.stderr)
 
 
 @pytest.fixture(scope="session")
