@@ -7,8 +7,8 @@ dynamic programme finds the pairs with the most evidence that keep the order of 
     best(i, j) = max(best(i-1, j), best(i, j-1), best(i-1, j-1) + evidence(i, j))
 
 Branches that run side by side may stand in another order on the other side, so that what is left over is paired in a
-second pass, best evidence first. Values cannot speak behind a break, where the file computes something else; names,
-kinds and order carry the match from there on.
+second pass, best evidence first. What is only a part of a layer's value (`wholes`) is paired with nothing. Behind a
+break, where the file computes something else, values cannot speak; names, kinds and order carry the match from there.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def _evidence(reference: Sequence[Sketch], candidate: Sequence[Sketch]) -> tuple
     total = NAME_WEIGHT * names + VALUE_WEIGHT * values + KIND_WEIGHT * kinds + SHAPE_WEIGHT * shapes
     stranger = (kinds == 0) & (values < 2 / DECADES) & (names < 0.5)
     total[~possible | stranger | (total < LEAST_EVIDENCE)] = 0.0
+    total[:, [bool(sketch.part_of) for sketch in candidate]] = 0.0
     return names, values, np.where(total > 0, total + _lateness(candidate), 0.0)
 
 

@@ -5,7 +5,8 @@ operation, with what the file computed before, so that only what this operation 
 alignment too, since behind a break values agree in no other way:
 
 1. the file runs on the first sample; its values are kept, and sketched
-2. the reference runs by itself and is aligned by names, kinds, values and order
+2. the reference runs by itself; what the file computes in parts is put together (`wholes`), and the two are aligned by
+   names, kinds, values and order
 3. the reference runs on the file's values by that alignment, and is aligned anew
 4. where the file goes on with another value than the matched one, that one is matched (`wiring`)
 5. for each sample both runs of the reference are compared with the file's values, and energies are added up
@@ -13,6 +14,7 @@ alignment too, since behind a break values agree in no other way:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from converter.parity.axes import Axes, exchanged, find_axes, laid_out
 from converter.parity.compare import one_sample
 from converter.parity.energies import Energies, count_nonfinite, energies_of
 from converter.parity.sketches import Sketch, Sketcher, distances, moments
+from converter.parity.wholes import gathered
 from converter.parity.wiring import StandIn, apart, heals, rewired, stand_ins
 from converter.records import TensorSpec
 from converter.runtimes import Arrays, Observed, Observer
@@ -101,7 +104,7 @@ def measure(
     count = len(next(iter(inputs.values())))
     seen = _Seen.of(candidate, inputs, 0)
     said(f"sample 1 of {count}: the file computes {len(seen.sketches)} values")
-    ours, pairs = _aligned(reference, seen, inputs)
+    ours, theirs, pairs = _aligned(reference, seen, inputs)
     if not pairs or pairs[-1].reference != len(ours) - 1:
         shape = f"embedding of {ours[-1].size} numbers" if ours else "result"
         message = (
@@ -110,7 +113,7 @@ def measure(
         )
         raise ParityError(message)
     said(f"{len(pairs)} of the reference's {len(ours)} values matched")
-    compared = _Compared(pairs={ours[pair.reference].name: pair for pair in pairs}, theirs=seen.sketches, centre=centre)
+    compared = _Compared(pairs={ours[pair.reference].name: pair for pair in pairs}, theirs=theirs, centre=centre)
     lost = None
     for sample in range(count):
         if sample:
@@ -160,18 +163,19 @@ class _Seen:
         return cls(values=values, sketches=list(sketcher.sketches.values()), lost=lost)
 
 
-def _aligned(reference: Side[Steered], seen: _Seen, inputs: Arrays) -> tuple[list[Sketch], list[Pair]]:
-    """Steps 2 to 4."""
+def _aligned(reference: Side[Steered], seen: _Seen, inputs: Arrays) -> tuple[list[Sketch], list[Sketch], list[Pair]]:
+    """Steps 2 to 4: both sides' sketches and their pairs."""
     arrays = fed(reference.specs, inputs, 0)
     alone, steered = Sketcher(), Sketcher()
     for observed in reference.observer.observe(arrays):
         alone.add(observed)
     ours = list(alone.sketches.values())
-    pairs = align(ours, seen.sketches)
-    values = {ours[pair.reference].name: seen.values[seen.sketches[pair.candidate].name] for pair in pairs}
+    whole = dataclasses.replace(seen, sketches=gathered(ours, seen.sketches))
+    pairs = align(ours, whole.sketches)
+    values = {ours[pair.reference].name: seen.values[whole.sketches[pair.candidate].name] for pair in pairs}
     for observed, _ in _steer(reference, arrays, values):
         steered.add(observed)
-    return ours, _rewired(reference, arrays, list(steered.sketches.values()), seen)
+    return ours, whole.sketches, _rewired(reference, arrays, list(steered.sketches.values()), whole)
 
 
 def _rewired(reference: Side[Steered], arrays: Arrays, ours: Sequence[Sketch], seen: _Seen) -> list[Pair]:

@@ -20,7 +20,8 @@ class Sketch:
     """One value. `sources` are the computed values behind it that have a sketch too.
 
     `moved_by` are values between those and this one that only stand elsewhere: transposed, reshaped. `rounded` says
-    that it was computed in integers, or from a value that was brought to integers on the way.
+    that it was computed in integers, or from a value that was brought to integers on the way. `part_of` names the value
+    that is put together of it and others (`converter.parity.wholes`).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Sketch:
     moments: npt.NDArray[np.float64]
     moved_by: tuple[str, ...] = ()
     rounded: bool = False
+    part_of: str = ""
 
     @property
     def size(self) -> int:

@@ -108,7 +108,7 @@ def _sources(side: Sequence[Sketch]) -> list[list[int]]:
 def _result(candidate: Sequence[Sketch]) -> int | None:
     """The one value that nothing reads; None where there are several."""
     read = {row for rows in _sources(candidate) for row in rows}
-    unread = [row for row in range(len(candidate)) if row not in read]
+    unread = [row for row, sketch in enumerate(candidate) if row not in read and not sketch.part_of]
     return unread[0] if len(unread) == 1 else None
 
 

@@ -22,7 +22,7 @@ Rules:
    by the kernel for 25.
 3. The sum is the same but for the order of additions.
 4. What is computed on the way has names that speak of no module: half a sum must not be taken for what the module
-   gives. The whole sum keeps the name of the convolution's output.
+   gives. The whole sum keeps the name of the convolution's output, and the bias, which the first part adds, its own.
 5. Kernels of another size, strided, dilated or explicitly padded ones, and those with several outputs a channel are
    left alone.
 
