@@ -76,7 +76,8 @@ class Explanation:
     """What was seen along the depth of one file.
 
     `first_below` and `suspect` index `layers`: the first layer under the bound, and the layer to look at; None where
-    there is none. `also` lists further layers that lose more by themselves than a healthy layer does.
+    there is none. `also` lists further layers that lose more by themselves than a healthy layer does. `unmatched` names
+    the reference's values that the file does not have.
     """
 
     file: str
@@ -92,6 +93,7 @@ class Explanation:
     layers: tuple[Layer, ...]
     reference_values: int
     candidate_values: int
+    unmatched: tuple[str, ...] = ()
     first_below: int | None = None
     suspect: int | None = None
     also: tuple[int, ...] = ()

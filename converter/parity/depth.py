@@ -42,6 +42,12 @@ def end_of(measured: Measured) -> float | None:
     return decibels(sum(end.signal), sum(end.noise)) if end.signal else None
 
 
+def unmatched(measured: Measured) -> tuple[str, ...]:
+    """Values of the reference to which none of the file answers, in its order of execution."""
+    matched = {pair.reference for pair in measured.pairs}
+    return tuple(sketch.name for row, sketch in enumerate(measured.reference) if row not in matched)
+
+
 def first_lost(measured: Measured, names: Sequence[str]) -> NonFinite | None:
     """The first value that is not finite, with the module of the next matched value."""
     lost = measured.lost

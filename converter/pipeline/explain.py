@@ -215,7 +215,7 @@ def _centre(embeddings: Path, artifact: Artifact, count: int) -> npt.NDArray[Any
 
 
 def _explained(job: Job, order: Order, measured: Measured, by: tuple[str, str], names: Sequence[str]) -> Explanation:
-    from converter.parity.depth import end_of, first_lost, layers_of
+    from converter.parity.depth import end_of, first_lost, layers_of, unmatched
     from converter.parity.suspicion import judge_layers
 
     layers, end_db = layers_of(measured, job.step.precision, names), end_of(measured)
@@ -224,5 +224,6 @@ def _explained(job: Job, order: Order, measured: Measured, by: tuple[str, str], 
         file=job.step.file_name, entry=job.step.id, chosen_by="", tower=job.step.tower, precision=job.step.precision,
         executed_by=by[0], reference=by[1], samples=tuple(names), bound_db=order.bound_db, bound_why=order.bound_why,
         layers=tuple(layers), reference_values=len(measured.reference), candidate_values=len(measured.candidate),
-        first_below=first_below, suspect=suspect, also=also, nonfinite=first_lost(measured, names), end_db=end_db,
+        unmatched=unmatched(measured), first_below=first_below, suspect=suspect, also=also,
+        nonfinite=first_lost(measured, names), end_db=end_db,
     )  # fmt: skip

@@ -15,6 +15,7 @@ BAR_TOP_DB = 128.0
 """A full bar: float32 rounding alone leaves about as much."""
 EQUAL_DB = 200.0
 WAY_NAMES = 3
+MISSING_NAMES = 5
 END = "(after the tower)"
 """Stands for the root module, which scales embeddings to length 1."""
 
@@ -26,7 +27,7 @@ def verdict_lines(explained: Explanation) -> list[str]:
         others = ", ".join(_place(explained.layers[index]) for index in explained.also[:5])
         more = f" and {len(explained.also) - 5} more" if len(explained.also) > 5 else ""
         lines.append(f"also lose more by themselves than a healthy {explained.precision} layer does: {others}{more}")
-    return [*lines, _basis(explained)]
+    return [*lines, _basis(explained), *_missing(explained)]
 
 
 def layers_view(explained: Explanation, *, every: bool) -> RenderableType:
@@ -101,6 +102,12 @@ def _basis(explained: Explanation) -> str:
         f"{len(explained.layers)} of {explained.reference_values} values of the PyTorch tower matched with the file's "
         f"{explained.candidate_values}, over {len(explained.samples)} samples; run by {explained.executed_by}"
     )
+
+
+def _missing(explained: Explanation) -> list[str]:
+    names = explained.unmatched
+    more = f" and {len(names) - MISSING_NAMES} more" if len(names) > MISSING_NAMES else ""
+    return [f"the file has no value for {', '.join(names[:MISSING_NAMES])}{more}"] if names else []
 
 
 def db_words(figure: float | None) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from converter.errors import ParityError
 from converter.explained import Layer
-from converter.parity.depth import first_lost, layers_of
+from converter.parity.depth import first_lost, layers_of, unmatched
 from converter.parity.drilldown import Measured, Side, measure
 from converter.parity.suspicion import bound_of, judge_layers
 from converter.pipeline.plugins import load_runtime
@@ -99,6 +99,15 @@ def test_a_healthy_file_is_not_accused(fmt: str, files: Files, explain: Explain)
     assert seen.suspect is seen.crossed is None
     assert not seen.also
     assert len(seen.layers) >= 0.9 * len(seen.measured.reference)
+
+
+def test_a_convolution_fused_with_its_relu_has_no_value(files: Files, explain: Explain) -> None:
+    """What the file gives is the ReLU's; the convolution is said to have none, where it has one it is matched."""
+    fused, whole = unmatched(explain(files["tflite"]).measured), unmatched(explain(files["onnx"]).measured)
+
+    assert len(fused) == 3
+    assert all(name.endswith("se.fc1.0._convolution") for name in fused)
+    assert whole == ()
 
 
 @pytest.mark.parametrize("module", ["stem.0.reparam_conv", "stages.2.blocks.0.mlp.conv", "stages.3.blocks.0.mlp.fc2"])

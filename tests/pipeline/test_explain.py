@@ -142,11 +142,28 @@ def test_a_lost_number_comes_first_in_the_verdict() -> None:
         nonfinite=NonFinite(name="v", kind="Sqrt", module="tower.norm", sample="a cat", count=3),
     )  # fmt: skip
 
-    lost, parts, worst, _ = verdict_lines(explained)
+    lost, parts, worst, *_ = verdict_lines(explained)
 
     assert lost == "Sqrt 'v' in tower.norm is the first to give NaN or infinity: 3 numbers on a cat"
     assert parts.startswith("parts at tower.fc (product): 28.0 dB in, 20.0 dB out, 50.0 dB by itself (losses add up")
     assert worst == "worst on a cat: 18.0 dB"
+
+
+def test_values_that_the_file_lacks_are_named() -> None:
+    """The first five, and how many more; where all are matched there is no such line."""
+    layer = Layer(
+        module="tower.fc", kind="product", name="fc", candidate="7", candidate_kind="Gemm", how="value", confidence=0.9,
+        sqnr_db=130.0, worst_db=130.0, worst_sample="a cat", in_db=130.0, own_db=130.0, own_floor_db=105.0,
+    )  # fmt: skip
+    whole = Explanation(
+        file="f", entry="text/onnx/fp32", chosen_by="its path", tower="text", precision="fp32", executed_by="ONNX",
+        reference="PyTorch", samples=("a cat",), bound_db=47.0, bound_why="this row", layers=(layer,),
+        reference_values=1, candidate_values=1,
+    )  # fmt: skip
+
+    said = verdict_lines(dataclasses.replace(whole, unmatched=("a", "b", "c", "d", "e", "f", "g")))
+
+    assert said == [*verdict_lines(whole), "the file has no value for a, b, c, d, e and 2 more"]
 
 
 def test_breaking_changes_one_weight_and_nothing_else(export: Path, tmp_path: Path) -> None:
