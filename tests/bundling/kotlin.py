@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from converter.bundling.writing import SAMPLES
+from tests.bundling.comparing import answers
 from tests.bundling.web import installed
 
 VERSION = "2.4.20"
@@ -33,13 +33,8 @@ class Compiled:
 
     def run(self, cases: Sequence[dict[str, Any]], tokenizer: Path, scratch: Path) -> list[Any]:
         """What `Compare.kt` gives for each case."""
-        lines = scratch / "cases.jsonl"
-        lines.write_text("".join(f"{json.dumps(case)}\n" for case in cases), encoding="utf-8")
         path = f"{self.classes}:{self.stdlib}:{JSON}"
-        command = ["java", "-Dstdout.encoding=UTF-8", "-cp", path, "CompareKt", str(tokenizer), str(lines)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return answers(["java", "-Dstdout.encoding=UTF-8", "-cp", path, "CompareKt"], tokenizer, cases, scratch)
 
 
 def compiled(sources: Path, classes: Path) -> Compiled:
