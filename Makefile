@@ -16,7 +16,7 @@ MODELS ?= mobileclip_s0 mobileclip_s1 mobileclip_s2 mobileclip_b mobileclip2_s0 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers test-browser bundle-checks faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema picture reference docs docs-check docs-links clean
+.PHONY: help setup export-all prove-models train-nano test test-slow test-ci test-servers test-browser test-swift bundle-checks faults reproduce fuzz lint format types bench int8-page nano-accuracy lock readme claims schema picture reference docs docs-check docs-links clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-servers:  ## Debian: the real servers that tests of publishing start; witho
 test-browser:  ## Debian: the browser, node and the JVM that tests of pages and samples start; without them they are skipped
 	apt-get update -q && apt-get install -y -q chromium default-jre-headless libandroid-json-org-java
 	command -v npm > /dev/null || apt-get install -y -q nodejs npm
+
+test-swift:  ## Debian: the Swift compiler that tests of the Swift sample start, 2.5 GB; without it they are skipped
+	@scripts/swift.sh
 
 bundle-checks: $(READY)  ## run the checks of every sample that bundles carry, and record them in converter/bundling/checked.json
 	$(BIN)/python -m tests.bundling.record

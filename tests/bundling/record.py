@@ -35,15 +35,19 @@ CHECKS: Mapping[Platform, Checks] = {
     "ios": Checks(
         tests=("tests/bundling/test_ios_sample.py",),
         said=(
-            "Parsed by tree-sitter's grammar of Swift: no error in any file.",
-            "Checked against a list of signatures of Core ML, Vision, Core Graphics, Core Video, ImageIO and "
-            "Foundation, written after Apple's reference: each call with its labels, each member, type and constant "
-            "that is used is in it, none newer than iOS 16 and macOS 13. Wrong labels, members and types were seen "
-            "to be found.",
+            "Built by Swift 6.0.3's `swift build` on Linux without a warning, against Foundation as Linux has it and "
+            "declarations of what it uses of Core ML, Vision, Core Graphics, Core Video and ImageIO, written from "
+            "Apple's reference; nothing of these is newer than iOS 16 and macOS 13.",
+            "Its tokenizer run there and compared with the proven tokenizer on 304 texts, its resizing and its floats "
+            "with Pillow's and PyTorch's on 16 sizes and ways of resizing in both layouts: all equal. The documents, "
+            "pixels and tokens of a real bundle's test: read, and equal.",
+            "Seen to fail to compile with a wrong label, member and type, a call that is not awaited, an optional "
+            "taken for a value, and a warning; seen to differ with letters that are not lowered, and weights of fewer "
+            "bits.",
         ),
         not_said=(
-            "It was not compiled, for that takes a Mac; the types of values were not checked.",
-            "It was not run: run its own test on a Mac before you build on it.",
+            "Apple's frameworks were not called: neither a Mac nor a device was at hand. Run its own test on a Mac "
+            "before you build on it.",
         ),
     ),
     "android": Checks(

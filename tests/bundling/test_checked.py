@@ -10,7 +10,8 @@ import pytest
 from converter.bundled import PLATFORMS, Platform
 from converter.bundling.readme import checked
 from converter.bundling.writing import sample_files
-from tests.bundling.kotlin import VERSION
+from tests.bundling import kotlin, swift
+from tests.bundling.comparing import SIDES, WAYS
 from tests.bundling.record import CHECKS, sources
 from tests.bundling.texts import captions
 
@@ -33,11 +34,14 @@ def test_tests_that_are_named_exist(platform: Platform) -> None:
 
 
 def test_numbers_of_the_words_are_those_of_the_tests() -> None:
-    """As many texts as the record says are compared, with the library version of package.json."""
+    """As many texts and pictures as the record says are compared, with these versions of compilers and library."""
     said = " ".join(CHECKS["web"].said)
     package = sample_files("web")["package.json"].read_text()
 
     assert f"on {len(captions())} texts" in said
-    assert f"on {len(captions())} texts" in " ".join(CHECKS["android"].said)
-    assert f"Kotlin {VERSION} " in " ".join(CHECKS["android"].said)
+    for platform, compiler in (("android", f"Kotlin {kotlin.VERSION} "), ("ios", f"Swift {swift.VERSION}'s ")):
+        said_too = " ".join(CHECKS[platform].said)
+        assert f"on {len(captions())} texts" in said_too
+        assert f"on {len(WAYS) * len(SIDES)} sizes and ways" in said_too
+        assert compiler in said_too
     assert re.search(r"onnxruntime-web (\S+)", said)[1] in package  # type: ignore[index]

@@ -97,7 +97,7 @@ def test_every_platform_has_a_sample_and_a_page(manifest: Manifest, platform: Pl
     assert all(f"`sample/{path}`" in page for path in sample_files(platform))
     assert all(command in page for command in WORDS[platform].commands)
     assert "0.990000 for the picture (by a runtime)" in page
-    assert ("It was not compiled" in page) == (platform == "ios")
+    assert ("Apple's frameworks were not called" in page) == (platform == "ios")
 
 
 def test_preparation_names_what_the_file_takes(manifest: Manifest) -> None:

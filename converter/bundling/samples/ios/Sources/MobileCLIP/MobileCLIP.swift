@@ -18,10 +18,7 @@ public final class MobileCLIP {
     /// In an app Xcode compiles the packages; there give `Bundle.main.url(forResource:withExtension: "mlmodelc")` to
     /// `MLModel.load` in place of the compiling here.
     public init(bundle folder: URL, computeUnits: MLComputeUnits = .all) async throws {
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let data = try Data(contentsOf: folder.appendingPathComponent("preprocessing.json"))
-        facts = try decoder.decode(Preprocessing.self, from: data)
+        facts = try Preprocessing(contentsOf: folder.appendingPathComponent("preprocessing.json"))
         tokenizer = try facts.text.map { try ClipTokenizer(contentsOf: folder.appendingPathComponent($0.tokenizer)) }
         imageModel = try await Self.open(facts.image?.file, in: folder, on: computeUnits)
         textModel = try await Self.open(facts.text?.file, in: folder, on: computeUnits)

@@ -27,12 +27,14 @@ extension Pixels {
         context.setFillColor(red: 1, green: 1, blue: 1, alpha: 1)
         context.fill(whole)
         context.draw(picture, in: whole)
-        guard let data = context.data else { throw BundleError.missing("the bitmap's bytes") }
-        let bytes = UnsafeRawBufferPointer(start: data, count: width * height * 4)
         var rgb: [UInt8] = []
         rgb.reserveCapacity(width * height * 3)
-        for at in stride(from: 0, to: bytes.count, by: 4) {
-            rgb += bytes[at..<at + 3]
+        try withExtendedLifetime(context) {  // its bytes go with it
+            guard let data = context.data else { throw BundleError.missing("the bitmap's bytes") }
+            let bytes = UnsafeRawBufferPointer(start: data, count: width * height * 4)
+            for at in stride(from: 0, to: bytes.count, by: 4) {
+                rgb += bytes[at..<at + 3]
+            }
         }
         self.init(width: width, height: height, rgb: rgb)
     }

@@ -15,6 +15,12 @@ public struct Preprocessing: Decodable {
     public let logitScale: Double?
     public let image: ImageInput?
     public let text: TextInput?
+
+    public init(contentsOf url: URL) throws {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        self = try decoder.decode(Self.self, from: Data(contentsOf: url))
+    }
 }
 
 /// How a text becomes the input of the text file.

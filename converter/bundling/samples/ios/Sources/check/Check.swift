@@ -1,36 +1,12 @@
 import Foundation
 import MobileCLIP
 
-/// `expected.json`: what PyTorch gave for the test's picture and text.
-struct Expected: Decodable {
-    struct Image: Decodable {
-        let picture: String
-        let pixelSum: Int
-        let embedding: [Float]
-        let cosine: Double
-    }
-
-    struct Text: Decodable {
-        let text: String
-        let tokens: [Int32]
-        let embedding: [Float]
-        let cosine: Double
-    }
-
-    let tolerance: Double
-    let image: Image?
-    let text: Text?
-}
-
 /// The bundle's own test: what each tower gives beside what PyTorch gave. Ends with 1 if it fails.
 @main
 struct Check {
     static func main() async throws {
         let bundle = folder()
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let data = try Data(contentsOf: bundle.appendingPathComponent("expected.json"))
-        let expected = try decoder.decode(Expected.self, from: data)
+        let expected = try Expected(contentsOf: bundle.appendingPathComponent("expected.json"))
         let model = try await MobileCLIP(bundle: bundle)
         var passed = true
         if let image = expected.image {
