@@ -10,11 +10,15 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from tests.bundling.conftest import WITHOUT_US, cosine
+
+CROWD = 50
+"""Requests of each kind: far more than the five connections that Python's servers let wait."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +42,17 @@ def expected(bundles: dict[str, Path]) -> Any:
 def test_many_at_once_share_calls_and_get_their_own_answers(
     bundles: dict[str, Path], address: str, expected: Any
 ) -> None:
-    """24 requests of two kinds side by side: each the embedding of PyTorch, in fewer calls than requests."""
+    """A crowd of two kinds that comes at once: each gets PyTorch's embedding, in fewer calls than requests."""
     picture, text = (bundles["server"] / "test.png").read_bytes(), expected["text"]["text"].encode()
+    start = Barrier(2 * CROWD)
 
-    with ThreadPoolExecutor(24) as pool:
-        images = pool.map(lambda _: _post(f"{address}/image", picture), range(12))
-        texts = pool.map(lambda number: _post(f"{address}/text", text if number % 2 else b"a green ring"), range(12))
+    def post(tower: str, body: bytes) -> Any:
+        start.wait()
+        return _post(f"{address}/{tower}", body)
+
+    with ThreadPoolExecutor(2 * CROWD) as pool:
+        images = pool.map(lambda _: post("image", picture), range(CROWD))
+        texts = pool.map(lambda number: post("text", text if number % 2 else b"a green ring"), range(CROWD))
         seen, read = list(images), list(texts)
 
     assert min(cosine(one["embedding"], expected["image"]["embedding"]) for one in seen) > 0.9999

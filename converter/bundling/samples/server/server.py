@@ -107,6 +107,13 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing of each request."""
 
 
+class Server(ThreadingHTTPServer):
+    """A thread for each request."""
+
+    request_queue_size = 128
+    """Connections that may wait to be taken in: with Python's 5, a crowd that comes at once is partly turned away."""
+
+
 def serve(port: int, host: str) -> None:
     """Serve until interrupted."""
     model = MobileCLIP()
@@ -116,7 +123,7 @@ def serve(port: int, host: str) -> None:
     if model.text:
         runs["text"] = model.embed_texts
     Handler.model, Handler.batchers = model, {tower: Batcher(run) for tower, run in runs.items()}
-    server = ThreadingHTTPServer((host, port), Handler)
+    server = Server((host, port), Handler)
     print(f"serving {', '.join(runs)} on http://{host}:{server.server_address[1]}", flush=True)
     server.serve_forever()
 
