@@ -102,7 +102,7 @@ def test_texts_become_the_tokens_of_the_proven_tokenizer(
 ) -> None:
     """Every caption, and texts with entities, ligatures, other scripts, special tokens and too many words."""
     texts, tokenizer = captions(), nano / "tokenizer.json"
-    cases, right = [{"text": text} for text in texts], encode(nano / "tokenizer.json", captions())
+    cases, right = [{"text": text} for text in texts], encode(tokenizer, texts)
 
     assert answers(program, tokenizer, cases, tmp_path) == right
     assert answers(broken, tokenizer, cases, tmp_path) != right  # the twin

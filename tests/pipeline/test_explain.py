@@ -131,14 +131,8 @@ def test_a_file_that_cannot_be_read_is_refused(export: Path, tmp_path: Path) -> 
 
 def test_a_lost_number_comes_first_in_the_verdict() -> None:
     """NaN is named with its operation; losses that only add up say so."""
-    layer = Layer(
-        module="tower.fc", kind="product", name="fc", candidate="7", candidate_kind="Gemm", how="value", confidence=0.9,
-        sqnr_db=20.0, worst_db=18.0, worst_sample="a cat", in_db=28.0, own_db=50.0, own_floor_db=45.0,
-    )  # fmt: skip
-    explained = Explanation(
-        file="f", entry="text/onnx/fp16", chosen_by="its path", tower="text", precision="fp16", executed_by="ONNX",
-        reference="PyTorch", samples=("a cat",), bound_db=27.0, bound_why="this row", layers=(layer,),
-        reference_values=1, candidate_values=1, first_below=0, suspect=0,
+    explained = _explained(
+        20.0, in_db=28.0, own_db=50.0, worst_db=18.0, first_below=0, suspect=0,
         nonfinite=NonFinite(name="v", kind="Sqrt", module="tower.norm", sample="a cat", count=3),
     )  # fmt: skip
 
@@ -151,15 +145,7 @@ def test_a_lost_number_comes_first_in_the_verdict() -> None:
 
 def test_values_that_the_file_lacks_are_named() -> None:
     """The first five, and how many more; where all are matched there is no such line."""
-    layer = Layer(
-        module="tower.fc", kind="product", name="fc", candidate="7", candidate_kind="Gemm", how="value", confidence=0.9,
-        sqnr_db=130.0, worst_db=130.0, worst_sample="a cat", in_db=130.0, own_db=130.0, own_floor_db=105.0,
-    )  # fmt: skip
-    whole = Explanation(
-        file="f", entry="text/onnx/fp32", chosen_by="its path", tower="text", precision="fp32", executed_by="ONNX",
-        reference="PyTorch", samples=("a cat",), bound_db=47.0, bound_why="this row", layers=(layer,),
-        reference_values=1, candidate_values=1,
-    )  # fmt: skip
+    whole = _explained(130.0, in_db=130.0, own_db=130.0, worst_db=130.0)
 
     said = verdict_lines(dataclasses.replace(whole, unmatched=("a", "b", "c", "d", "e", "f", "g")))
 
@@ -174,6 +160,19 @@ def test_breaking_changes_one_weight_and_nothing_else(export: Path, tmp_path: Pa
     after = weights(break_weight(path, tmp_path / "copy.onnx", f"{WANTED}.weight", noisy(0.5)))
 
     assert [name for name in before if not np.array_equal(before[name], after[name])] == [f"{WANTED}.weight"]
+
+
+def _explained(sqnr_db: float, *, in_db: float, own_db: float, worst_db: float, **more: Any) -> Explanation:
+    """A float16 file of one layer."""
+    layer = Layer(
+        module="tower.fc", kind="product", name="fc", candidate="7", candidate_kind="Gemm", how="value", confidence=0.9,
+        sqnr_db=sqnr_db, worst_db=worst_db, worst_sample="a cat", in_db=in_db, own_db=own_db, own_floor_db=45.0,
+    )  # fmt: skip
+    return Explanation(
+        file="f", entry="text/onnx/fp16", chosen_by="its path", tower="text", precision="fp16", executed_by="ONNX",
+        reference="PyTorch", samples=("a cat",), bound_db=27.0, bound_why="this row", layers=(layer,),
+        reference_values=1, candidate_values=1, **more,
+    )  # fmt: skip
 
 
 def _run(*arguments: object) -> Result:

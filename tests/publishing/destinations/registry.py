@@ -39,6 +39,11 @@ class RegistryServer:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def address(self) -> str:
+        """A repository there, as `mcconvert publish` takes it."""
+        return f"oci://{self.host}/acme/nano"
+
     def start(self, largest_file_bytes: int = 0) -> None:
         """Start, and wait until it answers. `largest_file_bytes`: its storage takes no larger file than that."""
         program = shutil.which("docker-registry")

@@ -41,10 +41,6 @@ def registry(tmp_path: Path) -> Iterator[RegistryServer]:
     server.stop()
 
 
-def _address(server: RegistryServer) -> str:
-    return f"oci://{server.host}/acme/nano"
-
-
 def _manifest(server: RegistryServer, tag: str) -> dict[str, Any]:
     data = server.get(f"/v2/acme/nano/manifests/{tag}", Accept=oci.MANIFEST)
     return dict(json.loads(data))
@@ -62,7 +58,7 @@ def test_a_release_is_an_artifact_that_plain_http_reads_back(registry: RegistryS
     """Byte for byte, empty files and names with spaces too; the artifact says what it is."""
     release = make_release(tmp_path / "files")
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         assert destination.published() == []
         publish(destination, "v1", release)
         assert destination.published() == [described("v1", release)]
@@ -79,7 +75,7 @@ def test_a_second_version_sends_what_is_new(registry: RegistryServer, tmp_path: 
     """Equal files are not sent again, `latest` moves, the first version stays as it was."""
     second = contents() | {"manifest.json": b'{"second": true}\n', ONNX: b"smaller"}
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "one"))
         carried = publish(destination, "v2", make_release(tmp_path / "two", second))
         assert [one.version for one in destination.published()] == ["v1", "v2"]
@@ -92,7 +88,7 @@ def test_versions_are_in_the_order_of_their_numbers(registry: RegistryServer, tm
     """v10 comes after v9."""
     release = make_release(tmp_path / "files", {"manifest.json": b"{}"})
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         for version in ("v1", "v10", "v9"):
             publish(destination, version, release)
         versions = [one.version for one in destination.published()]
@@ -142,7 +138,7 @@ def test_a_page_that_is_no_registry_is_refused() -> None:
 
 def test_a_version_never_changes(registry: RegistryServer, tmp_path: Path) -> None:
     """Other files under a tag that is there are refused, and nothing of it changes."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "one"))
         with pytest.raises(PublishError, match="v1 was published meanwhile by someone else and never changes"):
             publish(destination, "v1", make_release(tmp_path / "two", contents(2)))
@@ -152,7 +148,7 @@ def test_a_version_never_changes(registry: RegistryServer, tmp_path: Path) -> No
 
 def test_a_run_that_ended_before_latest_is_completed(registry: RegistryServer, tmp_path: Path) -> None:
     """The same release finished again only points `latest` there."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         one = make_release(tmp_path / "one")
         publish(destination, "v1", one)
         two = make_release(tmp_path / "two", contents(2))
@@ -167,7 +163,7 @@ def test_a_run_that_ended_before_latest_is_completed(registry: RegistryServer, t
 
 def test_a_latest_that_is_behind_is_mended(registry: RegistryServer, tmp_path: Path) -> None:
     """Absent or old, it names the newest version again; one that is right is left alone."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         assert not destination.mend()
         publish(destination, "v9", make_release(tmp_path / "one"))
         publish(destination, "v10", make_release(tmp_path / "two", contents(2)))
@@ -182,7 +178,7 @@ def test_an_upload_that_the_registry_dropped_goes_on(registry: RegistryServer, t
     """The registry dies midway: our error says what to do, no version shows, and the rest follows when it is back."""
     release = make_release(tmp_path / "files")
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         for file in release.files[:3]:
             destination.upload("v1", file)
         registry.stop()
@@ -211,7 +207,7 @@ def test_a_blob_cut_off_midway_is_no_blob(
                 registry.stop()
             return super().read(size)
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         stream = Stops(large.source.read_bytes())
         with pytest.raises(PublishError, match="no answer"):
             destination._send(stream, f"sha256:{large.sha256}", large.size_bytes, large.path)
@@ -222,7 +218,7 @@ def test_a_blob_cut_off_midway_is_no_blob(
 
 def test_a_run_killed_at_any_moment_is_completed_by_the_next(registry: RegistryServer, tmp_path: Path) -> None:
     """SIGKILL at four moments: the repository has all of v1 or no version, and the next run completes it."""
-    with oci.open_destination(_address(registry), MODEL):
+    with oci.open_destination(registry.address, MODEL):
         pass  # the client is loaded once, here
     started, absent = time.monotonic(), 0
     publishing("oci", f"oci://{registry.host}/acme/trial", tmp_path / "files").join()
@@ -252,7 +248,7 @@ def test_bytes_that_changed_on_the_way_are_refused(registry: RegistryServer, tmp
     file.source.write_bytes(changed)
 
     with (
-        oci.open_destination(_address(registry), MODEL) as destination,
+        oci.open_destination(registry.address, MODEL) as destination,
         pytest.raises(PublishError, match="onnx/image.onnx: PUT was answered 400 DIGEST_INVALID"),
     ):
         destination.upload("v1", file)
@@ -262,7 +258,7 @@ def test_a_file_that_is_missing_stops_the_version(registry: RegistryServer, tmp_
     """The registry itself refuses a manifest whose blob it does not have."""
     release = make_release(tmp_path / "files")
 
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         for file in release.files[1:]:
             destination.upload("v1", file)
         with pytest.raises(PublishError, match="tag v1: PUT was answered 400 MANIFEST_BLOB_UNKNOWN"):
@@ -272,7 +268,7 @@ def test_a_file_that_is_missing_stops_the_version(registry: RegistryServer, tmp_
 
 def test_a_byte_changed_in_the_registry_is_noticed(registry: RegistryServer, tmp_path: Path) -> None:
     """What is read is compared with its digest."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "files"))
         digest = hashlib.sha256(contents()["manifest.json"]).hexdigest()
         blob = tmp_path / f"storage/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
@@ -283,10 +279,10 @@ def test_a_byte_changed_in_the_registry_is_noticed(registry: RegistryServer, tmp
 
 def test_another_models_repository_is_refused(registry: RegistryServer, tmp_path: Path) -> None:
     """A repository holds one model."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "files"))
     with (
-        oci.open_destination(_address(registry), "mobileclip_s1") as destination,
+        oci.open_destination(registry.address, "mobileclip_s1") as destination,
         pytest.raises(PublishError, match="holds mobileclip_nano, expected mobileclip_s1"),
     ):
         destination.published()
@@ -294,7 +290,7 @@ def test_another_models_repository_is_refused(registry: RegistryServer, tmp_path
 
 def test_an_image_under_our_tag_is_refused(registry: RegistryServer) -> None:
     """A container image tagged v1 is no release."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         destination._send(io.BytesIO(b"{}"), oci._digest(b"{}"), 2, "config")
         config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": oci._digest(b"{}"), "size": 2}
         image = {"schemaVersion": 2, "mediaType": oci.MANIFEST, "config": config, "layers": []}
@@ -305,7 +301,7 @@ def test_an_image_under_our_tag_is_refused(registry: RegistryServer) -> None:
 
 def test_a_registry_that_only_reads_is_named_so(registry: RegistryServer, tmp_path: Path) -> None:
     """Maintenance is not our failure, and what is published stays readable."""
-    with oci.open_destination(_address(registry), MODEL) as destination:
+    with oci.open_destination(registry.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "one"))
         registry.stop()
         registry.changes = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
@@ -321,7 +317,7 @@ def test_a_full_registry_publishes_nothing(tmp_path: Path) -> None:
     server.start(largest_file_bytes=100_000)
     release = make_release(tmp_path / "files")
 
-    with oci.open_destination(_address(server), MODEL) as destination:
+    with oci.open_destination(server.address, MODEL) as destination:
         with pytest.raises(PublishError, match=f"{WEIGHT}.*the same command sends only what is missing"):
             publish(destination, "v1", release)
         assert destination.published() == []

@@ -20,10 +20,6 @@ PASSWORD_LINE = "publisher:$2y$05$abcdefghijklmnopqrstuut3z3I0js6Ra1PIAbJTISS..E
 """bcrypt of SECRET."""
 
 
-def _address(server: RegistryServer) -> str:
-    return f"oci://{server.host}/acme/nano"
-
-
 def _stored_login(folder: Path, host: str, login: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `docker login` leaves behind."""
     folder.mkdir(exist_ok=True)
@@ -40,7 +36,7 @@ def test_a_wrong_login_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     with (
         pytest.raises(PublishError, match=f"docker login {server.host}") as refusal,
-        oci.open_destination(_address(server), MODEL),
+        oci.open_destination(server.address, MODEL),
     ):
         pass
 
@@ -53,7 +49,7 @@ def test_a_stored_login_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     server = _protected(tmp_path)
     _stored_login(tmp_path / "docker", server.host, f"publisher:{SECRET}", monkeypatch)
 
-    with oci.open_destination(_address(server), MODEL) as destination:
+    with oci.open_destination(server.address, MODEL) as destination:
         publish(destination, "v1", make_release(tmp_path / "files"))
         assert destination.read("v1", "manifest.json") == contents()["manifest.json"]
     with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -70,7 +66,7 @@ def test_a_registry_of_tokens_lets_in_who_may(tmp_path: Path, monkeypatch: pytes
         _stored_login(tmp_path / "docker", server.host, f"publisher:{password}", monkeypatch)
         release = make_release(tmp_path / "files")
 
-        with oci.open_destination(_address(server), MODEL) as destination:
+        with oci.open_destination(server.address, MODEL) as destination:
             if password == SECRET:
                 assert len(publish(destination, "v1", release)) == len(release.files)
                 assert destination.published() == [described("v1", release)]
